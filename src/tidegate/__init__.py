@@ -1,0 +1,1 @@
+"""Tidegate: one gate between tenants and everything scarce."""

@@ -1,0 +1,1 @@
+"""The promises of `ports`, kept with one backend each."""

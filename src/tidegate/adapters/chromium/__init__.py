@@ -1,0 +1,1 @@
+"""Sandboxed Chromium, driven by playwright."""

@@ -1,0 +1,1 @@
+"""PDF reading in worker processes."""

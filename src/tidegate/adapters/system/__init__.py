@@ -1,0 +1,1 @@
+"""What every operating system gives: time and randomness."""

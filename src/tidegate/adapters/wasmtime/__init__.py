@@ -1,0 +1,1 @@
+"""HTML extraction inside WebAssembly."""

@@ -1,0 +1,54 @@
+"""A decision is the answer to a claim, as a value."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tidegate.domain.lease import Lease
+
+Reason = Literal[
+    "rate_limited",
+    "quota_exceeded",
+    "exhausted",
+    "memory_pressure",
+    "degraded",
+    "suspended",
+    "timeout",
+    "store_unavailable",
+]
+
+
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
+    """The claim may go ahead. Release the lease when the work ends."""
+
+    lease: Lease
+
+
+class Denied(msgspec.Struct, frozen=True, kw_only=True):
+    """The claim was refused and charged nothing.
+
+    `limit` and `scope` name the limit that refused, for example `host_requests` and
+    `("acme", "example.com")`; both are empty when the gate refused before any limit.
+    `remaining` are the units left there. `retry_after_us` is exact for rates and quotas, a hint
+    or None for capacities.
+    """
+
+    reason: Reason
+    limit: str = ""
+    scope: tuple[str, ...] = ()
+    remaining: int = 0
+    retry_after_us: int | None = None
+
+    def describe(self) -> str:
+        """Return one sentence for people."""
+        where = f" by {self.limit}" if self.limit else ""
+        for_whom = f" for {' x '.join(self.scope)}" if self.scope else ""
+        if self.retry_after_us is None:
+            return f"refused{where}{for_whom}: {self.reason}"
+        wait_s = self.retry_after_us / 1e6
+        return f"refused{where}{for_whom}: {self.reason}, retry after {wait_s:.3f} s"
+
+
+Decision = Granted | Denied

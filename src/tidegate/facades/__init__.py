@@ -1,0 +1,1 @@
+"""Use cases: what tidegate does, in terms of rules and ports."""

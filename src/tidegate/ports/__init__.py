@@ -1,0 +1,1 @@
+"""What tidegate needs from the world, as short Protocols in domain words."""

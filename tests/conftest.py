@@ -1,0 +1,11 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, the loop that the service runs on."""
+    return "asyncio"
