@@ -1,0 +1,47 @@
+# The front door of the repository: every target says in a line what it does before it does it.
+# It needs make and Python 3.11 or newer with venv. The environment is passed through.
+
+# One install at a time, also under `make -j`.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help install run test check wasm bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		sed 's/bench-%/bench-NAME/' | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+install: ## make the environment in .venv, and get a browser where permitted
+	@scripts/install.sh run browser
+
+run: ## install, then serve the demo; more options with ARGS="--port 9000"
+	@scripts/install.sh run browser
+	@exec .venv/bin/tidegate serve --demo $(ARGS)
+
+test: ## install, check, and run all tests with coverage
+	@scripts/install.sh run test browser
+	@scripts/check.sh
+	@scripts/test.sh
+
+check: ## format, lint, types and the house rules
+	@scripts/install.sh run test
+	@scripts/check.sh
+
+wasm: ## build the WASM module from its source and compare it with the committed one
+	@scripts/install.sh run wasm-build
+	@exec scripts/build-wasm.sh $(ARGS)
+
+bench: ## run every benchmark
+	@scripts/install.sh run test
+	@scripts/bench.sh all $(ARGS)
+
+bench-%: ## run bench/NAME.py
+	@scripts/install.sh run test
+	@scripts/bench.sh $* $(ARGS)
+
+lock: ## pin all requirements again; newer ones with ARGS=--upgrade
+	@scripts/install.sh run lock
+	@scripts/lock.sh $(ARGS)
+
+clean: ## remove everything that make and the tests made
+	@rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
