@@ -1,0 +1,88 @@
+"""Which parts of the world are here: one cheap probe for each component a test may need.
+
+A probe tries the thing where asking is not enough: a file system may look writable and refuse.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+CHROMIUM_NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
+
+
+def _chromium() -> bool:
+    return any(shutil.which(name) for name in CHROMIUM_NAMES)
+
+
+def _module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def _root() -> bool:
+    return os.geteuid() == 0
+
+
+def _linux_proc() -> bool:
+    return sys.platform == "linux" and Path("/proc/self/stat").exists()
+
+
+def _cgroup_v2() -> bool:
+    """Whether a child group can be made in the unified hierarchy."""
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return False
+    own = Path("/proc/self/cgroup").read_text("ascii").strip().rpartition("::/")[2]
+    probe = Path("/sys/fs/cgroup") / own / f"tidegate-probe-{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _tmpfs() -> bool:
+    """Whether a small memory file system can be mounted."""
+    if not _root() or not shutil.which("mount"):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return False
+        subprocess.run(["umount", folder], check=True)
+    return True
+
+
+def _gpu() -> bool:
+    if not shutil.which("nvidia-smi"):
+        return False
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30, check=False)
+    return listing.returncode == 0 and b"GPU" in listing.stdout
+
+
+PROBES: dict[str, Callable[[], bool]] = {
+    "cgroup_v2": _cgroup_v2,
+    "chromium": _chromium,
+    "gpu": _gpu,
+    "linux_proc": _linux_proc,
+    "pdfium": partial(_module, "pypdfium2"),
+    "playwright": partial(_module, "playwright"),
+    "root": _root,
+    "tmpfs": _tmpfs,
+    "uvloop": partial(_module, "uvloop"),
+    "wasmtime": partial(_module, "wasmtime"),
+    "ziglang": partial(_module, "ziglang"),
+}
