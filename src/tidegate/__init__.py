@@ -1,1 +1,27 @@
-"""Tidegate: one gate between tenants and everything scarce."""
+"""Tidegate: one gate between the tenants of a Python service and everything scarce.
+
+One call decides, in one atomic step, whether a tenant may have all that a piece of work needs.
+"""
+
+from tidegate.bootstrap import Gate
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Decision, Denied, Granted, LimitState
+from tidegate.domain.lease import Lease
+from tidegate.domain.limit import Capacity, Quota, RateLimit
+from tidegate.errors import AdmissionDenied, LeaseLost, TidegateError
+
+__all__ = [
+    "AdmissionDenied",
+    "Capacity",
+    "Claim",
+    "Decision",
+    "Denied",
+    "Gate",
+    "Granted",
+    "Lease",
+    "LeaseLost",
+    "LimitState",
+    "Quota",
+    "RateLimit",
+    "TidegateError",
+]

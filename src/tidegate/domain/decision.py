@@ -21,9 +21,13 @@ Reason = Literal[
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """The claim may go ahead. Release the lease when the work ends."""
+    """The claim may go ahead. Release the lease when the work ends.
+
+    `repeated` says that the claim's id had been granted before: this is the same grant again.
+    """
 
     lease: Lease
+    repeated: bool = False
 
 
 class Denied(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,3 +56,18 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Decision = Granted | Denied
+
+
+class LimitState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one limit stands for one scope.
+
+    `units` is the most that can be had at once, `remaining` what is left of it now. `reset_us` is
+    when it is whole again if nothing more is taken; None for capacities, which holders give back.
+    """
+
+    name: str
+    resource: str
+    scope: tuple[str, ...]
+    units: int
+    remaining: int
+    reset_us: int | None

@@ -1,0 +1,269 @@
+"""The front door: one call decides, in one step, whether a claim may have all it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from tidegate.domain.admission import RATE, STOCK
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Decision, Denied, Granted, LimitState, Reason
+from tidegate.domain.lease import Lease, LeaseRecord, Outcome
+from tidegate.domain.policy import Ask, Policy
+from tidegate.errors import InvalidClaim
+from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
+from tidegate.facades.turn import HoldTerms
+from tidegate.facades.waiting import Answer, WaitQueue
+from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
+from tidegate.ports.clock import Clock
+
+LEASE_S = 30.0
+LEASE_MAX_S = 86_400.0
+WAITERS_MAX = 1_000
+
+Precheck = Callable[[Claim], Denied | None]
+"""What the gate asks before any limit: is the tenant suspended, is memory short, and so on."""
+
+
+class AdmissionGate:
+    """Decides claims against a policy, with a store that makes each decision one step.
+
+    Safe for threads and for tasks of any number of event loops.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        store: AdmissionStore,
+        inspect: AdmissionInspect,
+        clock: Clock,
+        precheck: Precheck | None = None,
+        waiters_max: int = WAITERS_MAX,
+    ) -> None:
+        self._policy = policy
+        self._store = store
+        self._inspect = inspect
+        self._clock = clock
+        self._precheck = precheck
+        self._queue = WaitQueue(store, inspect, waiters_max=waiters_max)
+        self._renewals = Renewals(self._renew_lease)
+        self.decisions: Counter[str] = Counter()
+        self.releases: Counter[str] = Counter()
+
+    @property
+    def policy(self) -> Policy:
+        """The limits in force."""
+        return self._policy
+
+    @property
+    def queue_depth(self) -> int:
+        """Claims that wait now."""
+        return len(self._queue)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Swap the limits. What is held stays held; waiting claims are tried again."""
+        self._policy = policy
+        self._queue.serve_all()
+
+    def try_admit(self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "") -> Decision:
+        """Decide now, without waiting.
+
+        Args:
+            claim: What the work needs.
+            lease_s: Seconds after which held units come back unless renewed, up to a day.
+            holder: Who takes it, for listings.
+
+        Raises:
+            InvalidClaim: the claim names what no limit knows, or amounts no limit can grant.
+            ClaimIdReused: the claim's id was granted for other amounts.
+            StoreUnavailable: outcome unknown.
+        """
+        denied = self.precheck(claim)
+        if denied is not None:
+            return denied
+        ask = self.ask(claim, lease_s=lease_s, holder=holder)
+        return self.decision(ask, self._queue.admit(ask))
+
+    def hold(
+        self,
+        claim: Claim,
+        *,
+        timeout_s: float | None = None,
+        lease_s: float = LEASE_S,
+        capacities_only: bool = False,
+        holder: str = "",
+    ) -> AsyncHold:
+        """Wait for the claim, hold it while the body runs, and give it back however that ends.
+
+        Args:
+            claim: What the work needs.
+            timeout_s: Longest wait; None waits as long as it takes, 0 not at all.
+            lease_s: The lease is renewed at a third of this while the body runs.
+            capacities_only: Be refused by rates and quotas at once; wait only for capacities.
+            holder: Who takes it, for listings.
+
+        Raises:
+            AdmissionDenied: on entry; `denied.reason` is `timeout` if the wait was in vain.
+            LeaseLost: the lease could not be renewed; the body was cancelled.
+        """
+        terms = HoldTerms(
+            timeout_s=timeout_s, lease_s=lease_s, capacities_only=capacities_only, holder=holder
+        )
+        return AsyncHold(self, claim, terms)
+
+    def hold_sync(
+        self,
+        claim: Claim,
+        *,
+        timeout_s: float | None = None,
+        lease_s: float = LEASE_S,
+        capacities_only: bool = False,
+        holder: str = "",
+    ) -> SyncHold:
+        """Do what `hold` does, for threads: blocks the calling thread while it waits.
+
+        A body whose lease is lost is not interrupted; leaving it raises LeaseLost.
+        """
+        terms = HoldTerms(
+            timeout_s=timeout_s, lease_s=lease_s, capacities_only=capacities_only, holder=holder
+        )
+        return SyncHold(self, claim, terms)
+
+    def explain(self, claim: Claim) -> Denied | None:
+        """Say how the claim would be decided now, charging nothing. None: it would be granted."""
+        denied = self._precheck(claim) if self._precheck is not None else None
+        if denied is not None:
+            return denied
+        ask = self.ask(claim)
+        refusal = self._inspect.explain(ask)
+        return None if refusal is None else self._denied(ask, refusal)
+
+    def limits(self, claim: Claim) -> list[LimitState]:
+        """Return how each limit stands whose scope the claim's attributes name."""
+        return self._states(self._policy.overview(claim, self._clock.now_us()))
+
+    def limits_touched(self, claim: Claim) -> list[LimitState]:
+        """Return how each limit stands that the claim takes from or holds."""
+        return self._states(self.ask(claim))
+
+    def renew(self, lease_id: str, *, lease_s: float = LEASE_S) -> int:
+        """Move a lease's expiry to `lease_s` from now; return it in microseconds.
+
+        Raises:
+            LeaseLost: it was released or reclaimed.
+        """
+        return self._renew_lease(lease_id, _lease_us(lease_s))
+
+    def release_lease(self, lease_id: str, outcome: Outcome = "success") -> bool:
+        """Give back what a lease holds; False if that was done before."""
+        freed = self._store.release(lease_id)
+        self.releases[outcome] += freed is not None
+        if freed:
+            self._queue.serve(freed)
+        return freed is not None
+
+    def leases(self, *, tenant: str | None = None) -> list[LeaseRecord]:
+        """Return live leases, of one tenant or of all, oldest first."""
+        return self._inspect.leases(tenant=tenant)
+
+    def reclaim(self) -> list[LeaseRecord]:
+        """Take back expired leases, serve those who wait, and return what expired, once each."""
+        expired = self._store.reclaim()
+        if expired:
+            self._queue.serve_all()
+        return expired
+
+    def adopt(self, record: LeaseRecord) -> None:
+        """Hold what a lease of an earlier process holds, under the limits in force now."""
+        self._store.adopt(record, self.ask(record.claim, holder=record.holder))
+
+    def set_used(self, claim: Claim) -> None:
+        """Set what the claim's limits have used to exactly the claim's amounts."""
+        self._inspect.set_used(self.ask(claim))
+        self._queue.serve_all()
+
+    def close(self) -> None:
+        """Stop the helper thread, if one was started. Leases stay as they are."""
+        self._renewals.close()
+
+    def ask(self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "") -> Ask:
+        """Resolve a claim under the limits in force."""
+        now_us = self._clock.now_us()
+        return self._policy.ask(claim, lease_us=_lease_us(lease_s), now_us=now_us, holder=holder)
+
+    def decision(self, ask: Ask, answer: Answer, *, timed_out: bool = False) -> Decision:
+        """Return the store's answer as callers see it, and count it."""
+        if isinstance(answer, Grant):
+            self.decisions["granted"] += 1
+            return Granted(
+                lease=Lease(
+                    id=answer.lease_id,
+                    claim=ask.claim,
+                    fencing_token=answer.fencing_token,
+                    expires_us=answer.expires_us,
+                    owner=self,
+                ),
+                repeated=answer.repeated,
+            )
+        return self.count(self._denied(ask, answer, "timeout" if timed_out else None))
+
+    def count(self, denied: Denied) -> Denied:
+        """Count a denial by its reason."""
+        self.decisions[denied.reason] += 1
+        return denied
+
+    @property
+    def queue(self) -> WaitQueue:
+        """The claims that wait; used by the guards."""
+        return self._queue
+
+    @property
+    def renewals(self) -> Renewals:
+        """The renewals of guards in threads."""
+        return self._renewals
+
+    def precheck(self, claim: Claim) -> Denied | None:
+        """Return why the gate is closed for the claim before any limit is asked, if it is."""
+        denied = self._precheck(claim) if self._precheck is not None else None
+        return None if denied is None else self.count(denied)
+
+    def _denied(self, ask: Ask, refusal: Refusal, reason: Reason | None = None) -> Denied:
+        cell, (rule, _) = ask.cells[refusal.row], ask.rows[refusal.row]
+        if reason is None:
+            limit = self._policy.limit(cell.limit, ask.claim.tenant)
+            shared = rule.kind == STOCK and "tenant" not in limit.per
+            timed: Reason = "rate_limited" if rule.kind == RATE else "quota_exceeded"
+            reason = "exhausted" if shared else timed
+        return Denied(
+            reason=reason,
+            limit=cell.limit,
+            scope=cell.scope,
+            remaining=refusal.remaining,
+            retry_after_us=refusal.wait_us,
+        )
+
+    def _states(self, ask: Ask) -> list[LimitState]:
+        seen = self._inspect.look(ask)
+        return [
+            LimitState(
+                name=cell.limit,
+                resource=self._policy.limit(cell.limit, ask.claim.tenant).resource,
+                scope=cell.scope,
+                units=rule.units_max,
+                remaining=remaining,
+                reset_us=reset_us,
+            )
+            for cell, (rule, _), (remaining, reset_us) in zip(
+                ask.cells, ask.rows, seen, strict=True
+            )
+        ]
+
+    def _renew_lease(self, lease_id: str, lease_us: int) -> int:
+        return self._store.renew(lease_id, lease_us=lease_us)
+
+
+def _lease_us(lease_s: float) -> int:
+    if not 0 < lease_s <= LEASE_MAX_S:
+        raise InvalidClaim("lease_s", lease_s, f"> 0 and <= {LEASE_MAX_S:.0f} seconds")
+    return round(lease_s * 1e6)

@@ -1,0 +1,140 @@
+"""Claims that wait their turn, first in first out, without barging and without a wake-up storm.
+
+Whoever frees something serves the queue in the same step and hands the grant over, so nobody is
+woken in vain. A waiter keeps its place at the cell that refused it last; a later claim that needs
+that cell stays behind it, all others pass. Only waiters that were tried carry a timer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from tidegate.domain.policy import Ask, Cell
+from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
+
+Answer = Grant | Refusal
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Waiter:
+    """A claim in the queue.
+
+    `wake` is called under the queue's lock, once `answer` is set or the timer must be set anew;
+    it must not block or call back. `retry_us` is how long to wait, from that moment on, before
+    asking again; None while an earlier waiter stands before this one.
+    """
+
+    ask: Ask
+    wake: Callable[[], None]
+    capacities_only: bool
+    behind: Cell
+    refusal: Refusal
+    retry_us: int | None = None
+    answer: Answer | None = None
+
+
+class WaitQueue:
+    """Every waiter of one gate, in order of arrival."""
+
+    def __init__(
+        self, store: AdmissionStore, inspect: AdmissionInspect, *, waiters_max: int
+    ) -> None:
+        self._store = store
+        self._inspect = inspect
+        self._waiters_max = waiters_max
+        self._waiters: list[Waiter] = []
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def admit(self, ask: Ask) -> Answer:
+        """Decide a claim that does not wait. It does not overtake those that do."""
+        if not self._waiters:
+            return self._store.admit(ask)
+        with self._lock:
+            return self._try(ask)
+
+    def join(self, ask: Ask, wake: Callable[[], None], *, capacities_only: bool) -> Answer | Waiter:
+        """Decide a claim, or put it into the queue.
+
+        Args:
+            ask: The claim.
+            wake: See `Waiter`.
+            capacities_only: Wait for capacities, and be refused by rates and quotas at once.
+
+        Returns:
+            A waiter if the claim waits; a refusal also when the queue is full.
+        """
+        with self._lock:
+            answer = self._try(ask)
+            if isinstance(answer, Grant) or (capacities_only and answer.timed):
+                return answer
+            if len(self._waiters) >= self._waiters_max:
+                return answer
+            waiter = Waiter(
+                ask=ask,
+                wake=wake,
+                capacities_only=capacities_only,
+                behind=ask.cells[answer.row],
+                refusal=answer,
+                retry_us=answer.wait_us,
+            )
+            self._waiters.append(waiter)
+            return waiter
+
+    def leave(self, waiter: Waiter) -> Answer | None:
+        """Give up. Return the answer if one came first; a grant in it must be released."""
+        with self._lock:
+            if waiter.answer is None:
+                self._waiters.remove(waiter)
+                self._serve({waiter.behind})
+            return waiter.answer
+
+    def serve(self, freed: Collection[Cell]) -> None:
+        """Hand what became free in `freed` to those who wait for it, in order."""
+        if self._waiters and freed:
+            with self._lock:
+                self._serve(freed)
+
+    def serve_all(self) -> None:
+        """Try every waiter in order: after limits changed, or leases were reclaimed."""
+        with self._lock:
+            self._serve({waiter.behind for waiter in self._waiters})
+
+    def _try(self, ask: Ask) -> Answer:
+        """Decide the ask unless somebody who came earlier waits for one of its cells."""
+        ahead = {waiter.behind for waiter in self._waiters}
+        for row, cell in enumerate(ask.cells):
+            if cell in ahead:
+                # A rate that would refuse anyway is the better answer: its wait is exact.
+                refusal = self._inspect.explain(ask)
+                if refusal is not None and refusal.timed:
+                    return refusal
+                return Refusal(row=row, remaining=0, wait_us=None, timed=False)
+        return self._store.admit(ask)
+
+    def _serve(self, freed: Collection[Cell]) -> None:
+        blocked: set[Cell] = set()
+        still: list[Waiter] = []
+        for waiter in self._waiters:
+            if not self._settled(waiter, freed, blocked):
+                blocked.add(waiter.behind)
+                still.append(waiter)
+        self._waiters = still
+
+    def _settled(self, waiter: Waiter, freed: Collection[Cell], blocked: set[Cell]) -> bool:
+        """Try one waiter if it is first at a freed cell; say whether it has its answer now."""
+        if waiter.behind not in freed or not blocked.isdisjoint(waiter.ask.cells):
+            return False
+        answer = self._store.admit(waiter.ask)
+        if isinstance(answer, Refusal) and not (waiter.capacities_only and answer.timed):
+            waiter.refusal, waiter.behind = answer, waiter.ask.cells[answer.row]
+            waiter.retry_us = answer.wait_us
+            waiter.wake()
+            return False
+        waiter.answer = answer
+        waiter.wake()
+        return True

@@ -1,0 +1,271 @@
+"""What every admission store promises, with the pure rule as oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
+from tidegate.domain.admission import STOCK, Row, age, decide
+from tidegate.domain.claim import Claim
+from tidegate.domain.lease import LeaseRecord
+from tidegate.domain.limit import Capacity, Quota, RateLimit
+from tidegate.domain.policy import Ask, Cell, Policy
+from tidegate.errors import ClaimIdReused, LeaseLost
+from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
+
+NOW_US = 1_795_000_000_000_000
+SECOND_US = 1_000_000
+LEASE_US = 30 * SECOND_US
+
+POLICY = Policy(
+    [
+        RateLimit("requests", units=5, period_s=1, burst=8, per=("tenant",)),
+        RateLimit("host_requests", units=3, period_s=2, burst=3, per=("tenant", "host")),
+        Quota("operations", units=20, period="minute", per=("tenant",)),
+        Capacity("browsers", units=3),
+        Capacity("sessions", units=2, per=("tenant",)),
+    ]
+)
+
+
+class Store(AdmissionStore, AdmissionInspect, Protocol):
+    """Both ports, as every store keeps them."""
+
+
+STORES: dict[str, Callable[[], Store]] = {
+    "memory": lambda: MemoryAdmissionStore(now_us=lambda: NOW_US, lease_prefix="l"),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> Store:
+    return STORES[request.param]()
+
+
+def ask(claim: Claim, *, now_us: int = NOW_US, lease_us: int = LEASE_US) -> Ask:
+    return POLICY.ask(claim, lease_us=lease_us, now_us=now_us)
+
+
+def browsers(count: int, **fields: str) -> Ask:
+    return ask(Claim(hold={"browsers": count}, **fields))  # type: ignore[arg-type]
+
+
+def granted(answer: Grant | Refusal) -> Grant:
+    assert isinstance(answer, Grant)
+    return answer
+
+
+def refused(answer: Grant | Refusal | None) -> Refusal:
+    assert isinstance(answer, Refusal)
+    return answer
+
+
+def test_all_or_nothing(store: Store) -> None:
+    granted(store.admit(browsers(3)))
+    both = ask(Claim(take={"requests": 1}, hold={"browsers": 1}))
+    assert refused(store.admit(both)).row == 1
+    assert store.look(both)[0] == (8, 0)
+
+
+def test_release_gives_back_once(store: Store) -> None:
+    lease = granted(store.admit(browsers(3)))
+    assert store.release(lease.lease_id) == (Cell("browsers", ()),)
+    assert store.release(lease.lease_id) is None
+    granted(store.admit(browsers(3)))
+    refused(store.admit(browsers(1)))
+
+
+def test_an_expired_lease_comes_back_by_itself_and_is_reported_once(store: Store) -> None:
+    lease = granted(store.admit(browsers(3), now_us=NOW_US))
+    refused(store.admit(browsers(1), now_us=NOW_US + LEASE_US - 1))
+    granted(store.admit(browsers(3), now_us=NOW_US + LEASE_US))
+    expired = store.reclaim(now_us=NOW_US + LEASE_US)
+    assert [(record.id, record.expires_us) for record in expired] == [
+        (lease.lease_id, NOW_US + LEASE_US)
+    ]
+    assert store.reclaim(now_us=NOW_US + LEASE_US) == []
+    with pytest.raises(LeaseLost):
+        store.renew(lease.lease_id, lease_us=LEASE_US, now_us=NOW_US + LEASE_US)
+
+
+def test_renewing_moves_the_expiry(store: Store) -> None:
+    lease = granted(store.admit(browsers(3), now_us=NOW_US))
+    later_us = NOW_US + LEASE_US - 1
+    assert store.renew(lease.lease_id, lease_us=LEASE_US, now_us=later_us) == later_us + LEASE_US
+    refusal = refused(store.admit(browsers(1), now_us=later_us + LEASE_US - 1))
+    assert not refusal.timed
+    granted(store.admit(browsers(3), now_us=later_us + LEASE_US))
+
+
+def test_a_refused_capacity_hints_at_the_earliest_expiry(store: Store) -> None:
+    granted(store.admit(browsers(3), now_us=NOW_US))
+    assert refused(store.admit(browsers(1), now_us=NOW_US + 1)).wait_us == LEASE_US - 1
+
+
+def test_a_retried_claim_is_granted_once(store: Store) -> None:
+    first = granted(store.admit(browsers(2, id="a")))
+    again = granted(store.admit(browsers(2, id="a")))
+    assert (again.lease_id, again.fencing_token) == (first.lease_id, first.fencing_token)
+    assert again.repeated
+    assert not first.repeated
+    granted(store.admit(browsers(1)))
+    store.release(first.lease_id)
+    assert granted(store.admit(browsers(2, id="a"))).repeated
+
+
+def test_a_claim_id_belongs_to_its_tenant_and_its_amounts(store: Store) -> None:
+    granted(store.admit(browsers(1, id="a", tenant="x")))
+    assert not granted(store.admit(browsers(1, id="a", tenant="y"))).repeated
+    with pytest.raises(ClaimIdReused):
+        store.admit(browsers(2, id="a", tenant="x"))
+
+
+def test_a_refused_claim_id_may_try_again(store: Store) -> None:
+    lease = granted(store.admit(browsers(3)))
+    refused(store.admit(browsers(1, id="a")))
+    store.release(lease.lease_id)
+    assert not granted(store.admit(browsers(1, id="a"))).repeated
+
+
+def test_fencing_tokens_grow_also_when_the_clock_does_not(store: Store) -> None:
+    tokens = [
+        granted(store.admit(ask(Claim(take={"requests": 1})), now_us=now_us)).fencing_token
+        for now_us in (NOW_US, NOW_US, NOW_US - SECOND_US, NOW_US + SECOND_US)
+    ]
+    assert tokens == sorted(set(tokens))
+
+
+def test_explain_and_look_change_nothing(store: Store) -> None:
+    claim = ask(Claim(take={"requests": 8}))
+    for _ in range(3):
+        assert store.explain(claim) is None
+        assert store.look(claim) == [(8, 0)]
+    granted(store.admit(claim))
+    assert refused(store.explain(claim)).wait_us == 8 * SECOND_US // 5
+    assert store.look(claim) == [(0, 8 * SECOND_US // 5)]
+
+
+def test_adopted_leases_hold_even_above_the_ceiling_and_only_once(store: Store) -> None:
+    granted(store.admit(browsers(2)))
+    claim = Claim(hold={"browsers": 2})
+    record = LeaseRecord(
+        id="old", claim=claim, fencing_token=NOW_US * 2, expires_us=NOW_US + LEASE_US
+    )
+    store.adopt(record, ask(claim))
+    store.adopt(record, ask(claim))
+    refused(store.admit(browsers(1)))
+    assert store.release("old") == (Cell("browsers", ()),)
+    assert granted(store.admit(browsers(1))).fencing_token > NOW_US * 2
+
+
+def test_set_used_corrects_a_level(store: Store) -> None:
+    store.set_used(ask(Claim(take={"operations": 20})))
+    assert refused(store.admit(ask(Claim(take={"operations": 1})))).remaining == 0
+
+
+def test_leases_are_listed_by_tenant(store: Store) -> None:
+    granted(store.admit(browsers(1, tenant="x")))
+    lease = granted(store.admit(browsers(1, tenant="y")))
+    assert [record.id for record in store.leases(tenant="y")] == [lease.lease_id]
+    assert len(store.leases()) == 2
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 200_000, 666_667, 2 * SECOND_US, 61 * SECOND_US, -3 * SECOND_US]),
+        st.one_of(
+            st.builds(
+                Claim,
+                tenant=st.sampled_from(["x", "y"]),
+                host=st.sampled_from(["h", "i"]),
+                take=st.dictionaries(
+                    st.sampled_from(["requests", "host_requests", "operations"]),
+                    st.integers(1, 3),
+                ),
+                hold=st.dictionaries(st.sampled_from(["browsers", "sessions"]), st.integers(1, 2)),
+            ),
+            st.integers(0, 20),
+        ),
+    ),
+    max_size=60,
+)
+
+
+@pytest.mark.parametrize("name", STORES)
+@given(steps=STEPS)
+@settings(deadline=None)
+def test_random_scripts_agree_with_the_rule(
+    name: str, steps: list[tuple[int, Claim | int]]
+) -> None:
+    """Drive store and a model that forgets nothing and applies the pure rule to plain dicts."""
+    store = STORES[name]()
+    pairs: dict[Cell, tuple[int, int]] = {}
+    leases: list[tuple[str, Ask]] = []
+    now_us = NOW_US
+    for step_us, action in steps:
+        now_us += step_us
+        if isinstance(action, int):
+            if leases:
+                lease_id, held = leases.pop(action % len(leases))
+                assert store.release(lease_id, now_us=now_us) == tuple(c for c, _ in held.holds)
+                for cell, cost in held.holds:
+                    pairs[cell] = (pairs[cell][0] - cost, now_us)
+            continue
+        question = ask(action, now_us=now_us, lease_us=10**15)
+        rows = [
+            Row(rule, cost, *pairs.get(cell, (0, 0)))
+            for cell, (rule, cost) in zip(question.cells, question.rows, strict=True)
+        ]
+        verdict = decide(rows, now_us)
+        answer = store.admit(question, now_us=now_us)
+        if verdict.levels is None:
+            refusal = refused(answer)
+            assert (refusal.row, refusal.remaining) == (verdict.refused, verdict.remaining)
+            assert refusal.timed == (rows[verdict.refused].rule.kind != STOCK)
+            assert not refusal.timed or refusal.wait_us == verdict.wait_us
+            continue
+        grant = granted(answer)
+        for cell, row, level in zip(question.cells, rows, verdict.levels, strict=True):
+            pairs[cell] = (level, max(now_us, row.at_us))
+        if question.holds:
+            leases.append((grant.lease_id, question))
+    for lease_id, _ in leases:
+        store.release(lease_id, now_us=now_us)
+    everything = ask(Claim(hold={"browsers": 3, "sessions": 2}), now_us=now_us)
+    assert store.explain(everything, now_us=now_us) is None
+
+
+@given(
+    units=st.integers(1, 10**6),
+    period_us=st.integers(1, 10**7),
+    burst=st.integers(1, 50),
+    costs=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 10**6)), max_size=40),
+)
+def test_a_rate_is_never_exceeded_and_its_wait_is_exact(
+    units: int, period_us: int, burst: int, costs: list[tuple[int, int]]
+) -> None:
+    policy = Policy([RateLimit("r", units=units, period_s=period_us / 1e6, burst=burst)])
+    rule = policy.rule(policy.limits[0], "", 0)
+    level, at_us, now_us = 0, NOW_US, NOW_US
+    taken: list[tuple[int, int]] = []
+    for cost, step_us in costs:
+        now_us += step_us
+        verdict = decide([Row(rule, min(cost, burst), level, at_us)], now_us)
+        if verdict.levels is None:
+            assert verdict.wait_us is not None
+            ready_us = now_us + verdict.wait_us
+            assert decide([Row(rule, min(cost, burst), level, at_us)], ready_us).levels
+            early = decide([Row(rule, min(cost, burst), level, at_us)], ready_us - 1)
+            assert early.levels is None
+        else:
+            level, at_us = verdict.levels[0], now_us
+            taken.append((now_us, min(cost, burst)))
+        for index, (start_us, _) in enumerate(taken):
+            spent = sum(cost for _, cost in taken[index:])
+            assert (spent - burst) * period_us <= (taken[-1][0] - start_us) * units
+        assert age(rule, level, at_us, now_us) >= 0
