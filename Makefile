@@ -26,9 +26,8 @@ check: ## format, lint, types and the house rules
 	@scripts/install.sh run test
 	@scripts/check.sh
 
-wasm: ## build the WASM module from its source and compare it with the committed one
-	@scripts/install.sh run wasm-build
-	@exec scripts/build-wasm.sh $(ARGS)
+wasm: ## build the WASM module from its source; ARGS=--check only compares
+	@PYTHON=$$(scripts/find-python.sh) && export PYTHON && exec scripts/build-wasm.sh $(ARGS)
 
 bench: ## run every benchmark
 	@scripts/install.sh run test

@@ -12,8 +12,11 @@ WITHOUT="Without it, render answers html and text by a plain fetch and refuses s
 
 found() {
     [ -z "${TIDEGATE_SKIP_BROWSER:-}" ] || return 0
-    for name in chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do
+    for name in chromium-headless-shell chromium chromium-browser google-chrome; do
         command -v "$name" >/dev/null && return 0
+    done
+    for cached in "${PLAYWRIGHT_BROWSERS_PATH:-${HOME:-}/.cache/ms-playwright}"/chromium*/*/*; do
+        [ -x "$cached" ] && return 0
     done
     return 1
 }
@@ -33,7 +36,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         echo env
     elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-        echo "sudo -n"
+        echo "sudo -n env"
     else
         return 1
     fi

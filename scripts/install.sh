@@ -1,5 +1,5 @@
 #!/bin/sh
-# Bring .venv up to date with the named parts: run, test, lock, wasm-build (requirement sets under
+# Bring .venv up to date with the named parts: run, test, lock (requirement sets under
 # requirements/) and browser.
 #
 # A stamp holds the checksum of what was installed and is written last: an interrupted install goes
