@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.tree import Import, Module, parse, product
+from tests.architecture.tree import ROOT, Import, Module, parse, product
 
 LAYERS = ("errors", "domain", "ports", "managers", "facades", "bootstrap", "entrypoints")
 """Each may import itself and what stands to its left."""
@@ -133,13 +133,14 @@ def test_the_core_needs_no_library_but_msgspec() -> None:
     assert found == []
 
 
-def test_an_adapter_has_one_client_library() -> None:
-    libraries: dict[str, set[str]] = {}
-    for module in product():
-        if layer_of(module.parts) == "adapters" and module.parts[1:]:
-            names = libraries.setdefault(module.parts[1], set())
-            names.update(set(third_parties(module)) - PURE_LIBRARIES)
-    assert {folder: names for folder, names in libraries.items() if len(names) > 1} == {}
+def test_an_adapter_file_has_one_client_library() -> None:
+    found = {
+        str(module.path.relative_to(ROOT)): sorted(libraries)
+        for module in product()
+        if layer_of(module.parts) == "adapters"
+        and len(libraries := set(third_parties(module)) - PURE_LIBRARIES) > 1
+    }
+    assert found == {}
 
 
 def test_only_the_rim_touches_clock_environment_and_randomness() -> None:
