@@ -69,6 +69,10 @@ class InvalidSetting(InvalidRequest):
 
     code = "invalid_setting"
 
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(field, value, allowed)
+        self.args = (f"setting {field}: got {value!r}, expected {allowed}",)
+
 
 class InvalidUrl(InvalidRequest):
     """Not an absolute http or https URL with a host."""
