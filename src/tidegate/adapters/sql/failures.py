@@ -34,7 +34,7 @@ def code_of(error: BaseException) -> int:
 
 
 def translate(error: BaseException, name: str) -> BaseException:
-    """Return what the caller of a port should see; a new object for each caller.
+    """Return what the caller of a port should see.
 
     Args:
         error: What the work on the connection raised.

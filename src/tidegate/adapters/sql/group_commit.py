@@ -34,7 +34,7 @@ class GroupCommit:
             for job in jobs:
                 self._run(connection, job)
             connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, StoreUnavailable) as error:
+        except BaseException as error:
             _roll_back(connection)
             self._fail(connection, jobs, error)
         else:
@@ -52,14 +52,15 @@ class GroupCommit:
             job.error = translate(error, self._path.name)
         connection.execute("RELEASE job")
 
-    def _fail(self, connection: sqlite3.Connection, jobs: list[Job], error: Exception) -> None:
+    def _fail(self, connection: sqlite3.Connection, jobs: list[Job], error: BaseException) -> None:
         # On a disk that is nearly full, one large job must not take the small ones with it.
         if code_of(error) == sqlite3.SQLITE_FULL and len(jobs) > 1:
             for job in jobs:
                 self.commit(connection, [job])
             return
+        sentence = str(translate(error, self._path.name))
         for job in jobs:
-            job.error = translate(error, self._path.name)
+            job.error = StoreUnavailable(sentence)
 
     def _check_file(self) -> None:
         """Refuse to write into a file that was deleted or replaced: it would vanish with us."""
@@ -82,7 +83,7 @@ def read(connection: sqlite3.Connection, jobs: list[Job], name: str) -> None:
         try:
             connection.execute("BEGIN")
             job.value = job.work(connection)
-        except Exception as error:
+        except BaseException as error:
             job.error = translate(error, name)
         _roll_back(connection)
 
