@@ -19,6 +19,6 @@ check() {
 check format .venv/bin/ruff format --check .
 check lint .venv/bin/ruff check .
 check types .venv/bin/mypy
-check rules .venv/bin/python -m pytest -q tests/architecture
+check rules .venv/bin/python -m pytest -q --tb=short tests/architecture
 
 [ -z "$failed" ] || fail "These checks failed:${failed%,}. The lines above say where."

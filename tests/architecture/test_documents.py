@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.architecture.tree import ROOT
+from tests.architecture.tree import ROOT, assert_none
 
 CAPABILITIES = ROOT / "docs" / "capabilities.md"
 DECISIONS = ROOT / "docs" / "decisions"
@@ -46,12 +46,12 @@ def test_states_are_known_and_what_is_done_is_tested() -> None:
     untested = [
         row["number"] for row in rows() if row["state"] == "done" and "`" not in row["tested by"]
     ]
-    assert untested == []
+    assert_none(untested)
 
 
 def test_every_named_test_file_exists() -> None:
     named = {path for row in rows() for path in re.findall(r"`([^`]+)`", row["tested by"])}
-    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    assert_none([path for path in sorted(named) if not (ROOT / path).exists()])
 
 
 def test_every_decision_is_in_the_index() -> None:

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.architecture.tree import product
+from tests.architecture.tree import assert_none, product
 from tidegate import errors
 from tidegate.errors import TidegateError
 
@@ -60,4 +60,4 @@ def test_no_other_module_adds_to_the_tree() -> None:
         for node in module.classes()
         if names & {ast.unparse(base).rpartition(".")[2] for base in node.bases}
     ]
-    assert elsewhere == []
+    assert_none(elsewhere)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.architecture.tree import ROOT, Function, Module, parse, product, tracked
+from tests.architecture.tree import ROOT, Function, Module, assert_none, parse, product, tracked
 
 FILE_LINES_MAX = 300
 FUNCTION_LINES_MAX = 50
@@ -49,7 +49,7 @@ def test_files_are_short() -> None:
         for module in python_files()
         if (lines := module.text.count("\n")) > FILE_LINES_MAX
     ]
-    assert long == []
+    assert_none(long)
 
 
 def test_functions_are_short() -> None:
@@ -59,7 +59,7 @@ def test_functions_are_short() -> None:
         for function in module.functions()
         if (lines := length(function)) > FUNCTION_LINES_MAX
     ]
-    assert long == []
+    assert_none(long)
 
 
 def test_routes_are_thin() -> None:
@@ -70,7 +70,7 @@ def test_routes_are_thin() -> None:
         for function in module.functions()
         if is_route(function) and (lines := length(function)) > ROUTE_LINES_MAX
     ]
-    assert long == []
+    assert_none(long)
 
 
 def test_every_module_says_what_it_is_for() -> None:
@@ -79,7 +79,7 @@ def test_every_module_says_what_it_is_for() -> None:
         for module in python_files()
         if module.tree.body and not ast.get_docstring(module.tree)
     ]
-    assert silent == []
+    assert_none(silent)
 
 
 def test_everything_public_has_a_docstring() -> None:
@@ -92,7 +92,7 @@ def test_everything_public_has_a_docstring() -> None:
         and not node.name.startswith("_")
         and not ast.get_docstring(node)
     ]
-    assert silent == []
+    assert_none(silent)
 
 
 def test_ports_are_short() -> None:

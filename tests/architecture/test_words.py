@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.tree import ROOT, tracked
+from tests.architecture.tree import ROOT, assert_none, tracked
 
 DRAWERS = {"base.py", "common.py", "helpers.py", "manager.py", "misc.py", "utils.py"}
 """File names that say nothing about what is inside."""
@@ -39,14 +39,14 @@ def hits(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
 
 
 def test_no_file_is_an_unlabelled_drawer() -> None:
-    assert [str(path.relative_to(ROOT)) for path in tracked() if path.name in DRAWERS] == []
+    assert_none([str(path.relative_to(ROOT)) for path in tracked() if path.name in DRAWERS])
 
 
 @pytest.mark.parametrize(
     "pattern", [UNFINISHED, REGISTRY, HOME], ids=["unfinished", "hosts", "home"]
 )
 def test_no_tracked_file_holds(pattern: re.Pattern[str]) -> None:
-    assert hits(pattern, list(tracked())) == []
+    assert_none(hits(pattern, list(tracked())))
 
 
 def test_tests_skip_only_by_naming_a_component() -> None:
@@ -54,7 +54,7 @@ def test_tests_skip_only_by_naming_a_component() -> None:
         path for path in tracked() if path.is_relative_to(ROOT / "tests") and path.suffix == ".py"
     ]
     tests.remove(ROOT / "tests" / "plugin.py")
-    assert hits(SKIPS, tests) == []
+    assert_none(hits(SKIPS, tests))
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,24 @@ import ast
 import functools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 PACKAGE = "tidegate"
+IGNORED = {
+    ".git",
+    ".hypothesis",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".venv",
+    "__pycache__",
+    "build",
+    "dist",
+}
+"""What a working tree may hold beside the repository, where git cannot be asked."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -82,6 +93,12 @@ class Module:
         return [f"{module}.{alias.name}" for alias in node.names]
 
 
+def assert_none(found: Iterable[str]) -> None:
+    """Fail with every finding on a line of its own; pytest would show the first alone."""
+    lines = "\n".join(found)
+    assert not lines, f"\n{lines}"
+
+
 def parse(path: Path, *, below: Path) -> Module:
     """Read one file; its name is its place below `below`."""
     parts = list(path.relative_to(below).with_suffix("").parts)
@@ -113,7 +130,7 @@ def tracked() -> tuple[Path, ...]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name in {".git", ".venv", "build", "dist", "__pycache__"}:
+        if path.name in IGNORED:
             continue
         yield path
         if path.is_dir():
