@@ -16,9 +16,9 @@ from tidegate.domain.health import PressureLimits
 from tidegate.ports.clock import Clock
 from tidegate.ports.host import Host
 
-MISSES_MAX = 5
-"""Readings that may fail in a row before the last good one is forgotten. One hiccup must not let
-a flood in; a broken reader must not keep the gate shut."""
+MISSES_MAX = 15
+"""Readings that may fail in a row before the last good one is forgotten: a machine that swaps is
+slow to tell and must not be flooded for it; a broken reader must not keep the gate shut."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class MemoryPressure:
         self._sample = MemorySample(at_us=clock.now_us(), reason="not measured yet")
         self._measured_bytes = self._misses = self._events = 0
         self._pressed = False
-        self._reading: asyncio.Task[int | None] | None = None
+        self._reading: asyncio.Future[int | None] | None = None
         self._sampler: asyncio.Task[None] | None = None
 
     @property
@@ -92,18 +92,20 @@ class MemoryPressure:
     async def stop(self) -> None:
         """End sampling; the answers stay what they were. Idempotent.
 
-        A reading that hangs in its thread cannot be ended; its result is dropped.
+        A reading that hangs in its thread cannot be ended; the next one waits for it.
         """
-        tasks = [task for task in (self._sampler, self._reading) if task is not None]
-        self._sampler = self._reading = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        sampler, self._sampler = self._sampler, None
+        if sampler is not None:
+            sampler.cancel()
+            await asyncio.gather(sampler, return_exceptions=True)
 
     async def measure(self) -> MemorySample:
-        """Take one reading now, or look again at the one under way. Never raises."""
+        """Take one reading now, or look again at the one under way; its failure is a sample too."""
         if self._reading is None:
-            self._reading = asyncio.create_task(asyncio.to_thread(self._host.tree_memory_bytes))
+            # A future and no task: it may outlast `stop`, and hold back a second reading.
+            loop = asyncio.get_running_loop()
+            self._reading = loop.run_in_executor(None, self._host.tree_memory_bytes)
+            self._reading.add_done_callback(lambda reading: reading.exception())
         reading = self._reading
         await asyncio.wait({reading}, timeout=self._interval_s)
         if not reading.done():
@@ -114,9 +116,7 @@ class MemoryPressure:
             self._settle(reading)
         return self._sample
 
-    def _settle(self, reading: asyncio.Task[int | None]) -> None:
-        if reading.cancelled():
-            return
+    def _settle(self, reading: asyncio.Future[int | None]) -> None:
         error = reading.exception()
         if error is not None:
             self._miss(f"the reading failed: {error}")
