@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,17 +16,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-CHROMIUM_NAMES = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-)
+from tidegate.adapters.chromium.binary import find_binary
+from tidegate.errors import BrowserUnavailable
 
 
 def _chromium() -> bool:
-    return any(shutil.which(name) for name in CHROMIUM_NAMES)
+    try:
+        find_binary(None)
+    except BrowserUnavailable:
+        return False
+    return True
 
 
 def _module(name: str) -> bool:
@@ -54,6 +54,15 @@ def _cgroup_v2() -> bool:
     return True
 
 
+def _ipv6() -> bool:
+    """Whether the IPv6 loopback address can be listened on."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def _tmpfs() -> bool:
     """Whether a small memory file system can be mounted."""
     if not _root() or not shutil.which("mount"):
@@ -77,6 +86,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "cgroup_v2": _cgroup_v2,
     "chromium": _chromium,
     "gpu": _gpu,
+    "ipv6": _ipv6,
     "linux_proc": _linux_proc,
     "pdfium": partial(_module, "pypdfium2"),
     "playwright": partial(_module, "playwright"),
