@@ -66,7 +66,7 @@ install() {
         apt update || give_up "apt-get update failed, so no Chromium could be installed."
     fi
     echo "      asking the system: apt-get install --no-install-recommends $PACKAGES"
-    echo "      (about 65 MB to download, 225 MB on disk; TIDEGATE_SKIP_BROWSER=1 leaves it out)"
+    echo "      (65 to 120 MB to download, by what is there already; TIDEGATE_SKIP_BROWSER=1 leaves it out)"
     # shellcheck disable=SC2086
     apt install --no-install-recommends $PACKAGES || give_up "Chromium could not be installed."
 }
