@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from pathlib import Path
 
 from tests.architecture.tree import ROOT, Function, Module, assert_none, parse, product, tracked
 
@@ -11,6 +13,7 @@ FUNCTION_LINES_MAX = 50
 ROUTE_LINES_MAX = 20
 PORT_METHODS_MAX = 8
 ROUTE_DECORATORS = {"get", "put", "post", "patch", "delete", "head", "route", "api_route"}
+ROUTE_REGISTRATIONS = {"Route", "APIRoute", "add_route", "add_api_route"}
 
 
 def python_files() -> list[Module]:
@@ -28,13 +31,30 @@ def length(function: Function) -> int:
     return lines
 
 
-def is_route(function: Function) -> bool:
-    return any(
-        isinstance(decorator, ast.Call)
-        and isinstance(decorator.func, ast.Attribute)
-        and decorator.func.attr in ROUTE_DECORATORS
-        for decorator in function.decorator_list
-    )
+def called(node: ast.AST) -> str:
+    """The last name of what a call calls, or nothing."""
+    return ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+
+
+def registered(module: Module) -> set[str]:
+    """Names of the functions that are handed to `Route(...)` or `add_route(...)`."""
+    return {
+        value.id
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call) and called(call) in ROUTE_REGISTRATIONS
+        for value in (*call.args, *(keyword.value for keyword in call.keywords))
+        if isinstance(value, ast.Name)
+    }
+
+
+def routes(modules: list[Module]) -> Iterator[tuple[Module, Function]]:
+    """Every route function, decorated or registered by name in any of the modules."""
+    names = {name for module in modules for name in registered(module)}
+    for module in modules:
+        for function in module.functions():
+            decorated = ROUTE_DECORATORS & {called(each) for each in function.decorator_list}
+            if decorated or function.name in names:
+                yield module, function
 
 
 def public_bodies(module: Module) -> list[list[ast.stmt]]:
@@ -63,14 +83,39 @@ def test_functions_are_short() -> None:
 
 
 def test_routes_are_thin() -> None:
+    http = [module for module in product() if module.parts[:2] == ("entrypoints", "http")]
     long = [
         f"{module.at(function.lineno)} {function.name}: {lines} lines"
-        for module in product()
-        if module.parts[:2] == ("entrypoints", "http")
-        for function in module.functions()
-        if is_route(function) and (lines := length(function)) > ROUTE_LINES_MAX
+        for module, function in routes(http)
+        if (lines := length(function)) > ROUTE_LINES_MAX
     ]
     assert_none(long)
+
+
+ROUTES = '''
+@router.get("/a")
+async def decorated(request):
+    """Docstrings
+
+    do not count."""
+    return 1
+
+async def registered(request):
+    return 1
+
+def helper():
+    return 1
+
+app.add_route("/b", registered)
+'''
+
+
+def test_routes_are_found_and_measured(tmp_path: Path) -> None:
+    path = tmp_path / "routes.py"
+    path.write_text(ROUTES)
+    found = {function.name: function for _, function in routes([parse(path, below=tmp_path)])}
+    assert set(found) == {"decorated", "registered"}
+    assert [length(function) for function in found.values()] == [2, 2]
 
 
 def test_every_module_says_what_it_is_for() -> None:
