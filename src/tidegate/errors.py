@@ -6,7 +6,8 @@ TidegateError
 │   ├── InvalidClaim         a claim that no limit can judge
 │   ├── InvalidSetting       a setting that stops the start
 │   ├── InvalidUrl           not an absolute http or https URL
-│   └── ClaimIdReused        a claim id came back with other amounts
+│   ├── ClaimIdReused        a claim id came back with other amounts
+│   └── IdempotencyKeyReused an Idempotency-Key came back with another request
 ├── NotFound
 │   ├── TenantUnknown
 │   └── LeaseUnknown
@@ -84,6 +85,12 @@ class ClaimIdReused(InvalidRequest):
     """A claim id that was granted came back with other amounts."""
 
     code = "claim_id_reused"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """An Idempotency-Key that was used came back with another request."""
+
+    code = "idempotency_key_reused"
 
 
 class NotFound(TidegateError):

@@ -132,6 +132,12 @@ def test_a_refused_claim_id_may_try_again(store: Store) -> None:
     assert not granted(store.admit(browsers(1, id="a"))).repeated
 
 
+def test_a_voided_grant_frees_its_claim_id(store: Store) -> None:
+    lease = granted(store.admit(browsers(3, id="a")))
+    assert store.release(lease.lease_id, void=True) == (Cell("browsers", ()),)
+    assert not granted(store.admit(browsers(2, id="a"))).repeated
+
+
 def test_fencing_tokens_grow_also_when_the_clock_does_not(store: Store) -> None:
     tokens = [
         granted(store.admit(ask(Claim(take={"requests": 1})), now_us=now_us)).fencing_token
@@ -161,6 +167,19 @@ def test_adopted_leases_hold_even_above_the_ceiling_and_only_once(store: Store) 
     refused(store.admit(browsers(1)))
     assert store.release("old") == (Cell("browsers", ()),)
     assert granted(store.admit(browsers(1))).fencing_token > NOW_US * 2
+
+
+def test_an_adopted_lease_keeps_its_claim_id(store: Store) -> None:
+    claim = Claim(hold={"browsers": 1}, id="a")
+    expires_us = NOW_US + LEASE_US
+    store.adopt(
+        LeaseRecord(id="old", claim=claim, fencing_token=7, expires_us=expires_us), ask(claim)
+    )
+    again = granted(store.admit(ask(claim)))
+    assert (again.lease_id, again.fencing_token, again.repeated) == ("old", 7, True)
+    record = store.lease("old")
+    assert record is not None
+    assert record.expires_us == expires_us
 
 
 def test_set_used_corrects_a_level(store: Store) -> None:

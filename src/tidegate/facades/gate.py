@@ -9,7 +9,7 @@ from tidegate.domain.admission import RATE, STOCK
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted, LimitState, Reason
 from tidegate.domain.lease import Lease, LeaseRecord, Outcome
-from tidegate.domain.policy import Ask, Policy
+from tidegate.domain.policy import Ask, Policy, taken_quotas
 from tidegate.errors import InvalidClaim
 from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
 from tidegate.facades.turn import HoldTerms
@@ -163,6 +163,14 @@ class AdmissionGate:
             self._queue.serve(freed)
         return freed is not None
 
+    def void_lease(self, lease_id: str) -> None:
+        """Take back a lease whose holder never heard of it; its claim's id is free again."""
+        self._queue.serve(self._store.release(lease_id, void=True) or ())
+
+    def lease(self, lease_id: str) -> LeaseRecord | None:
+        """Return one live lease."""
+        return self._inspect.lease(lease_id)
+
     def leases(self, *, tenant: str | None = None) -> list[LeaseRecord]:
         """Return live leases, of one tenant or of all, oldest first."""
         return self._inspect.leases(tenant=tenant)
@@ -182,6 +190,10 @@ class AdmissionGate:
         """Set what the claim's limits have used to exactly the claim's amounts."""
         self._inspect.set_used(self.ask(claim))
         self._queue.serve_all()
+
+    def quotas_taken(self, claim: Claim) -> dict[str, int]:
+        """Return the quota resources a claim takes, for the ledger that rebuilds them."""
+        return taken_quotas(self._policy, claim)
 
     def close(self) -> None:
         """Stop the helper thread, if one was started. Leases stay as they are."""

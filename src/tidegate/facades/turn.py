@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Granted
 from tidegate.errors import AdmissionDenied, InvalidClaim
-from tidegate.facades.waiting import Waiter
+from tidegate.facades.waiting import Answer, Waiter
 from tidegate.ports.admission_store import Grant, Refusal
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Turn:
         gate: AdmissionGate,
         claim: Claim,
         terms: HoldTerms,
-        wake: Callable[[], None],
+        wake: Callable[[], object],
         now_s: float,
     ) -> None:
         timeout_s = terms.timeout_s
@@ -54,6 +54,7 @@ class Turn:
         self._retry_s = inf
         self._armed_for: Refusal | None = None
         self._timed_out = False
+        self._got: Answer | Waiter
         if timeout_s == 0:
             self._got = gate.queue.admit(self._ask)
         else:
@@ -89,8 +90,7 @@ class Turn:
 
     def abandon(self) -> None:
         """Leave the queue without a trace; a grant that came meanwhile is given back."""
-        answer = self._got
-        if isinstance(answer, Waiter):
-            answer = self._gate.queue.leave(answer)
+        got = self._got
+        answer = self._gate.queue.leave(got) if isinstance(got, Waiter) else got
         if isinstance(answer, Grant):
             self._gate.release_lease(answer.lease_id, "cancelled")

@@ -27,7 +27,7 @@ class Waiter:
     """
 
     ask: Ask
-    wake: Callable[[], None]
+    wake: Callable[[], object]
     capacities_only: bool
     behind: Cell
     refusal: Refusal
@@ -57,7 +57,9 @@ class WaitQueue:
         with self._lock:
             return self._try(ask)
 
-    def join(self, ask: Ask, wake: Callable[[], None], *, capacities_only: bool) -> Answer | Waiter:
+    def join(
+        self, ask: Ask, wake: Callable[[], object], *, capacities_only: bool
+    ) -> Answer | Waiter:
         """Decide a claim, or put it into the queue.
 
         Args:

@@ -52,10 +52,13 @@ class AdmissionStore(Protocol):
         """
         ...
 
-    def release(self, lease_id: str, *, now_us: int | None = None) -> tuple[Cell, ...] | None:
+    def release(
+        self, lease_id: str, *, void: bool = False, now_us: int | None = None
+    ) -> tuple[Cell, ...] | None:
         """Give back what the lease holds; return the cells that became freer.
 
-        None if the lease was not live: released before, or reclaimed.
+        None if the lease was not live: released before, or reclaimed. `void`: the holder never
+        heard of the grant, so the claim's id is free again.
 
         Raises:
             StoreUnavailable: outcome unknown; the lease ends by its expiry.
@@ -87,6 +90,10 @@ class AdmissionInspect(Protocol):
 
     def set_used(self, ask: Ask, *, now_us: int | None = None) -> None:
         """Set each of the ask's cells to exactly the cost it names."""
+        ...
+
+    def lease(self, lease_id: str) -> LeaseRecord | None:
+        """Return one live lease."""
         ...
 
     def leases(self, *, tenant: str | None = None) -> list[LeaseRecord]:

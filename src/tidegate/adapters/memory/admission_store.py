@@ -14,19 +14,17 @@ from collections.abc import Callable
 import msgspec
 
 from tidegate.adapters.memory.cells import CellTable
+from tidegate.adapters.memory.claim_ids import ClaimIds
 from tidegate.domain.admission import STOCK, Row, age, decide, reset
 from tidegate.domain.claim import Claim
 from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.policy import Ask, Cell
-from tidegate.errors import ClaimIdReused, LeaseLost
+from tidegate.errors import LeaseLost
 from tidegate.ports.admission_store import Grant, Refusal
 
 KEYS_MAX = 100_000
 """Cells of one limit; beyond it newcomers share one, so that nobody can fill the memory."""
-CLAIM_IDS_MAX = 100_000
 EXPIRED_MAX = 100_000
-DEDUP_US = 60_000_000
-"""How long a claim id is remembered after its lease ended."""
 
 
 class _Held(msgspec.Struct, kw_only=True):
@@ -37,13 +35,6 @@ class _Held(msgspec.Struct, kw_only=True):
     expires_us: int
     holder: str
     cells: list[tuple[Cell, tuple[str, ...], int]]
-
-
-class _Remembered(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim id that was granted. A copy of the amounts tells a retry from a reuse."""
-
-    amounts: tuple[dict[str, int], dict[str, int]]
-    grant: Grant
 
 
 class MemoryAdmissionStore:
@@ -57,8 +48,7 @@ class MemoryAdmissionStore:
         self._leases: dict[str, _Held] = {}
         self._expiries: list[tuple[int, str]] = []
         self._expired: deque[LeaseRecord] = deque(maxlen=EXPIRED_MAX)
-        self._ids: dict[tuple[str, str], _Remembered] = {}
-        self._id_ends: deque[tuple[int, tuple[str, str]]] = deque()
+        self._ids = ClaimIds()
         self._token = 0
 
     def admit(self, ask: Ask, *, now_us: int | None = None) -> Grant | Refusal:
@@ -95,13 +85,19 @@ class MemoryAdmissionStore:
             heapq.heappush(self._expiries, (lease.expires_us, lease_id))
             return lease.expires_us
 
-    def release(self, lease_id: str, *, now_us: int | None = None) -> tuple[Cell, ...] | None:
+    def release(
+        self, lease_id: str, *, void: bool = False, now_us: int | None = None
+    ) -> tuple[Cell, ...] | None:
         """See `AdmissionStore.release`."""
         self._lock.acquire()
         try:
             now = self._clock() if now_us is None else now_us
             lease = self._leases.pop(lease_id, None)
-            return None if lease is None else self._give_back(lease, now)
+            if lease is None:
+                return None
+            if void:
+                self._ids.forget(lease.claim)
+            return self._give_back(lease, now)
         finally:
             self._lock.release()
 
@@ -164,6 +160,13 @@ class MemoryAdmissionStore:
             addresses, rows = self._read(ask, now)
             for cell, scope, row in zip(ask.cells, addresses, rows, strict=True):
                 self._tables[cell.limit].write(scope, row.cost * row.rule.unit, now)
+
+    def lease(self, lease_id: str) -> LeaseRecord | None:
+        """See `AdmissionInspect.lease`."""
+        with self._lock:
+            self._reclaim(self._clock())
+            lease = self._leases.get(lease_id)
+            return None if lease is None else _record(lease_id, lease)
 
     def leases(self, *, tenant: str | None = None) -> list[LeaseRecord]:
         """See `AdmissionInspect.leases`."""
@@ -228,13 +231,14 @@ class MemoryAdmissionStore:
                     cells=held,
                 ),
             )
-        if ask.claim.id is not None:
-            key = (ask.claim.tenant, ask.claim.id)
-            self._ids[key] = _Remembered(amounts=(ask.claim.take, ask.claim.hold), grant=grant)
         return grant
 
     def _keep(self, lease_id: str, lease: _Held) -> None:
         self._leases[lease_id] = lease
+        self._ids.remember(
+            lease.claim,
+            Grant(lease_id=lease_id, fencing_token=lease.token, expires_us=lease.expires_us),
+        )
         heapq.heappush(self._expiries, (lease.expires_us, lease_id))
         # Released leases leave their entry behind; drop those before they outnumber the live.
         if len(self._expiries) > 2 * len(self._leases) + 1_000:
@@ -243,25 +247,19 @@ class MemoryAdmissionStore:
             heapq.heapify(self._expiries)
 
     def _repeated(self, claim: Claim, now: int) -> Grant | None:
-        while self._id_ends and (self._id_ends[0][0] <= now or len(self._id_ends) > CLAIM_IDS_MAX):
-            self._ids.pop(self._id_ends.popleft()[1], None)
-        assert claim.id is not None
-        earlier = self._ids.get((claim.tenant, claim.id))
+        earlier = self._ids.find(claim, now)
         if earlier is None:
             return None
-        if earlier.amounts != (claim.take, claim.hold):
-            raise ClaimIdReused("id", claim.id, "the amounts it was first granted for")
-        lease = self._leases.get(earlier.grant.lease_id)
-        expires_us = earlier.grant.expires_us if lease is None else lease.expires_us
-        return msgspec.structs.replace(earlier.grant, expires_us=expires_us, repeated=True)
+        lease = self._leases.get(earlier.lease_id)
+        expires_us = earlier.expires_us if lease is None else lease.expires_us
+        return msgspec.structs.replace(earlier, expires_us=expires_us, repeated=True)
 
     def _give_back(self, lease: _Held, now: int) -> tuple[Cell, ...]:
         for cell, scope, cost in lease.cells:
             table = self._tables[cell.limit]
             level, _ = table.read(scope)
             table.write(scope, max(0, level - cost), now)
-        if lease.claim.id is not None:
-            self._id_ends.append((now + DEDUP_US, (lease.claim.tenant, lease.claim.id)))
+        self._ids.end(lease.claim, now)
         return tuple(cell for cell, _, _ in lease.cells)
 
     def _reclaim(self, now: int) -> None:

@@ -1,0 +1,278 @@
+"""Claims over the wire: leases whose holder is elsewhere, and that survive a restart of ours.
+
+Such a lease is written down before its holder hears of it. When a process starts it takes over
+what is written down; what expired meanwhile is taken back first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import LimitState
+from tidegate.domain.lease import Lease, LeaseRecord
+from tidegate.domain.plan import Plan
+from tidegate.domain.usage import UsageEntry
+from tidegate.errors import (
+    InvalidClaim,
+    LeaseLost,
+    LeaseUnknown,
+    StoreUnavailable,
+)
+from tidegate.facades.gate import AdmissionGate
+from tidegate.facades.holding import wait_for_grant
+from tidegate.facades.turn import HoldTerms
+from tidegate.ports.clock import Clock
+from tidegate.ports.lease_log import LeaseLog
+from tidegate.ports.usage_ledger import UsageLedger
+
+HOLDER = "http"
+ENDED_MAX = 10_000
+"""Ended leases that are remembered, so that a repeated release is not an error."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimTerms:
+    """How a claim is to be granted: how long to wait for it, and how long it lasts."""
+
+    timeout_s: float = 0.0
+    lease_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedClaim:
+    """A granted claim and how its limits stand. `repeated`: its id had been granted before."""
+
+    lease: Lease
+    limits: list[LimitState]
+    repeated: bool
+
+
+class Leases:
+    """Grants claims of tenants, and keeps their leases through restarts.
+
+    Args:
+        claimable: Resources that tenants may claim; the service's own are not among them.
+        interval_s: How often expired leases are looked for.
+    """
+
+    def __init__(
+        self,
+        gate: AdmissionGate,
+        *,
+        log: LeaseLog,
+        ledger: UsageLedger,
+        clock: Clock,
+        claimable: frozenset[str],
+        interval_s: float = 0.25,
+    ) -> None:
+        self._gate, self._log, self._ledger, self._clock = gate, log, ledger, clock
+        self._claimable = claimable
+        self._interval_s = interval_s
+        self._live: dict[str, set[str]] = {}
+        self._ended: OrderedDict[str, str] = OrderedDict()
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take over the leases of an earlier process, then look for expired ones regularly."""
+        for record in await self._log.load():
+            try:
+                self._gate.adopt(record)
+            except InvalidClaim as error:
+                # A limit that is gone holds nothing; its lease has nothing to give back.
+                _log.warning("lease %s is dropped: %s", record.id, error)
+                await self._log.forget([record.id])
+            else:
+                self._live.setdefault(record.claim.tenant, set()).add(record.id)
+        await self._reclaim()
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Stop looking. Leases stay written down for the next start."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticker
+
+    async def claim(self, claim: Claim, terms: ClaimTerms, plan: Plan) -> GrantedClaim:
+        """Grant a tenant's claim and write its lease down.
+
+        Besides what it names, the claim takes one `requests`, as every call does.
+
+        Raises:
+            AdmissionDenied: refused, or the wait was in vain; nothing was charged.
+            InvalidClaim: naming the field.
+            StoreUnavailable: the lease could not be written down, and was given back.
+        """
+        self.check(claim, plan)
+        if not 0 < terms.lease_s <= plan.lease_max_s:
+            raise InvalidClaim("lease_s", terms.lease_s, f"> 0 and <= {plan.lease_max_s}")
+        if len(self._live.get(claim.tenant, ())) >= plan.leases_max:
+            raise InvalidClaim("hold", "one more lease", f"at most {plan.leases_max} at once")
+        granted = await wait_for_grant(
+            self._gate,
+            with_request(claim),
+            HoldTerms(
+                timeout_s=terms.timeout_s,
+                lease_s=terms.lease_s,
+                capacities_only=False,
+                holder=HOLDER,
+            ),
+        )
+        if not granted.repeated:
+            await self._write_down(granted.lease)
+        limits = self._gate.limits_touched(claim) if claim.take or claim.hold else []
+        return GrantedClaim(lease=granted.lease, limits=limits, repeated=granted.repeated)
+
+    def check(self, claim: Claim, plan: Plan) -> None:
+        """Refuse what a tenant may not ask for.
+
+        Raises:
+            InvalidClaim: naming the field.
+        """
+        for field, amounts in (("take", claim.take), ("hold", claim.hold)):
+            for resource in amounts:
+                if resource not in self._claimable:
+                    allowed = " | ".join(sorted(self._claimable)) or "nothing is claimable"
+                    raise InvalidClaim(f"{field}.{resource}", resource, allowed)
+        if not claim.take and not claim.hold:
+            raise InvalidClaim("take", {}, "at least one resource in take or hold")
+        if not 0 <= claim.priority <= plan.priority_max:
+            raise InvalidClaim("priority", claim.priority, f"0..{plan.priority_max}")
+
+    async def renew(self, tenant: str, lease_id: str, lease_s: float, plan: Plan) -> int:
+        """Move a lease's expiry; return it in microseconds since the epoch.
+
+        Raises:
+            LeaseUnknown: the tenant has no such live lease.
+        """
+        record = self._owned(tenant, lease_id)
+        if not 0 < lease_s <= plan.lease_max_s:
+            raise InvalidClaim("lease_s", lease_s, f"> 0 and <= {plan.lease_max_s}")
+        try:
+            expires_us = self._gate.renew(lease_id, lease_s=lease_s)
+        except LeaseLost:
+            raise LeaseUnknown(lease_id) from None
+        await self._log.put(
+            LeaseRecord(
+                id=record.id,
+                claim=record.claim,
+                fencing_token=record.fencing_token,
+                expires_us=expires_us,
+                holder=record.holder,
+            )
+        )
+        return expires_us
+
+    async def release(self, tenant: str, lease_id: str) -> None:
+        """Give a lease back. Doing it again changes nothing.
+
+        Raises:
+            LeaseUnknown: the tenant never had such a lease, or it ended long ago.
+        """
+        if self._ended.get(lease_id) == tenant:
+            return
+        self._owned(tenant, lease_id)
+        self._gate.release_lease(lease_id)
+        self._strike_off(lease_id, tenant)
+        await self._log.forget([lease_id])
+
+    def of_tenant(self, tenant: str) -> list[LeaseRecord]:
+        """Return the tenant's live leases that were claimed over the wire, oldest first."""
+        return [r for r in self._gate.leases(tenant=tenant) if r.holder == HOLDER]
+
+    async def release_all(self, tenant: str) -> None:
+        """Give back everything a tenant holds: it is being removed."""
+        lease_ids = sorted(self._live.get(tenant, ()))
+        for lease_id in lease_ids:
+            self._gate.release_lease(lease_id)
+            self._strike_off(lease_id, tenant)
+        await self._log.forget(lease_ids)
+
+    def _owned(self, tenant: str, lease_id: str) -> LeaseRecord:
+        record = None
+        if lease_id in self._live.get(tenant, ()):
+            record = self._gate.lease(lease_id)
+        if record is None:
+            raise LeaseUnknown(lease_id)
+        return record
+
+    async def _write_down(self, lease: Lease) -> None:
+        """Make the grant durable, or undo it."""
+        taken = self._gate.quotas_taken(lease.claim)
+        lives_on = bool(lease.claim.hold) or lease.claim.id is not None
+        try:
+            if lives_on:
+                await self._log.put(
+                    LeaseRecord(
+                        id=lease.id,
+                        claim=lease.claim,
+                        fencing_token=lease.fencing_token,
+                        expires_us=lease.expires_us,
+                        holder=HOLDER,
+                    )
+                )
+                self._live.setdefault(lease.claim.tenant, set()).add(lease.id)
+            if taken:
+                await self._ledger.record(
+                    UsageEntry(
+                        tenant=lease.claim.tenant,
+                        source="claim",
+                        id=lease.id,
+                        at_us=self._clock.now_us(),
+                        outcome="success",
+                        taken=taken,
+                    )
+                )
+        except BaseException:
+            self._gate.void_lease(lease.id)
+            self._strike_off(lease.id, lease.claim.tenant)
+            raise
+
+    def _strike_off(self, lease_id: str, tenant: str) -> None:
+        live = self._live.get(tenant)
+        if live is not None:
+            live.discard(lease_id)
+            if not live:
+                del self._live[tenant]
+        self._ended[lease_id] = tenant
+        if len(self._ended) > ENDED_MAX:
+            self._ended.popitem(last=False)
+
+    async def _reclaim(self) -> None:
+        expired = [record for record in self._gate.reclaim() if record.holder == HOLDER]
+        for record in expired:
+            self._strike_off(record.id, record.claim.tenant)
+            _log.info("lease %s of %s expired", record.id, record.claim.tenant)
+        if expired:
+            await self._log.forget([record.id for record in expired])
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self._reclaim()
+            except StoreUnavailable:
+                _log.exception("expired leases could not be struck off; the next start does it")
+
+
+def with_request(claim: Claim) -> Claim:
+    """Return the claim with the one `requests` that every call takes."""
+    take = {**claim.take, "requests": claim.take.get("requests", 0) + 1}
+    return Claim(
+        tenant=claim.tenant,
+        take=take,
+        hold=claim.hold,
+        host=claim.host,
+        user=claim.user,
+        route=claim.route,
+        attributes=claim.attributes,
+        priority=claim.priority,
+        id=claim.id,
+    )
