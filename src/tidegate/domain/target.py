@@ -123,7 +123,8 @@ def _label(label: str) -> str:
             part if _KEPT.fullmatch(part) else idna.nameprep(part) for part in _KEPT.split(label)
         ]
         name = "".join(parts)
-        # A label may have become plain ASCII, a dot included; the caller's pattern judges that.
+        if "." in name:
+            raise InvalidUrl("url", label[:64], "a host name without characters that hold a dot")
         return name if name.isascii() else "xn--" + punycode.punycode_encode(name).decode()
     except UnicodeError as error:
         raise InvalidUrl("url", label[:64], "a host name that can be registered") from error

@@ -16,12 +16,15 @@ from tidegate.adapters.web.dialer import STREAM_BUFFER_BYTES, Dialer, Unreachabl
 from tidegate.adapters.web.exchange import Exchange
 from tidegate.adapters.web.messages import Rejection, credentials, target_of
 from tidegate.adapters.web.passage import EgressLimits, GuardedPassage, Refused
-from tidegate.adapters.web.relay import READ_BYTES, Relay, Stream, tunnel
+from tidegate.adapters.web.relay import Relay, Stream, tunnel
 from tidegate.adapters.web.resolver import Resolve, Resolver, system_addresses
 from tidegate.domain.egress import EgressPolicy
 from tidegate.domain.target import Target
 
 BACKLOG = 1024
+
+HEAD_READ_BYTES = 8 * 1024
+"""Step in which a head is read; by so much may it be longer than allowed."""
 
 
 class FilteringProxy:
@@ -158,7 +161,7 @@ class FilteringProxy:
                     return event
                 if event is not h11.NEED_DATA:
                     raise ConnectionAbortedError
-                parser.receive_data(await client.reader.read(READ_BYTES))
+                parser.receive_data(await client.reader.read(HEAD_READ_BYTES))
 
     def _passage_of(self, request: h11.Request) -> GuardedPassage | None:
         user, password = credentials(request) or ("", "")
