@@ -17,7 +17,7 @@ check() {
 }
 
 check format .venv/bin/ruff format --check .
-check lint .venv/bin/ruff check .
+check lint .venv/bin/ruff check --output-format concise .
 check types .venv/bin/mypy
 check rules .venv/bin/python -m pytest -q --tb=short tests/architecture
 

@@ -10,7 +10,7 @@ from tests.architecture.tree import assert_none, product
 from tidegate import errors
 from tidegate.errors import TidegateError
 
-DRAWN = re.compile(r"^(?P<indent>[│ ]*)(?:[├└]── )?(?P<name>[A-Z]\w+)(?:  |$)")
+DRAWN = re.compile(r"^(?P<indent>[│ ]*)(?:[├└]── )?(?P<name>[A-Z]\w+)(?: |$)")
 
 
 def classes(base: type[TidegateError] = TidegateError) -> Iterator[type[TidegateError]]:
