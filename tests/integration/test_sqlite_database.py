@@ -180,6 +180,18 @@ async def test_closing_commits_what_waits_and_refuses_what_comes(path: Path) -> 
         SqlTenantStore(database).version()
 
 
+async def test_an_opening_that_is_cancelled_leaves_no_thread(path: Path) -> None:
+    threads = threading.enumerate()
+    for turns in range(12):
+        task = asyncio.create_task(Database(path).open())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert threading.enumerate() == threads
+
+
 async def test_a_program_that_forgets_to_close_still_ends(path: Path) -> None:
     program = (
         "import asyncio, sys, pathlib\n"

@@ -89,10 +89,12 @@ class Database:
         peeker, self._peeker = self._peeker, None
         if peeker is not None:
             peeker.close()
-        self._writes.close()
+        # The writer goes last: only a connection that may write can fold the log into the file.
         self._reads.close()
-        for worker in (*self._readers, self._writer):
-            await worker.join()
+        for reader in self._readers:
+            await reader.join()
+        self._writes.close()
+        await self._writer.join()
 
     async def __aenter__(self) -> Database:
         await self.open()

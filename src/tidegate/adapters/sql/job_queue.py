@@ -2,7 +2,7 @@
 
 A thread is woken at the end of the loop turn that submitted, not by the first submission: when
 one commit frees many callers, they all come back in the same turn, and waking early would split
-them into a batch of one and a batch of the rest. That would halve the throughput.
+them in two. With 512 callers that cost twice as many commits.
 """
 
 from __future__ import annotations
