@@ -122,6 +122,20 @@ async def test_the_writer_outlives_whatever_a_job_raises(database: Database) -> 
     assert await database.write(insert("1")) == "1"
 
 
+async def test_what_one_turn_of_the_loop_submits_is_taken_together() -> None:
+    queue, taken = JobQueue("queue", jobs_max=9, bytes_max=0), list[int]()
+    thread = threading.Thread(target=lambda: taken.append(len(queue.take(9))))
+    thread.start()
+    for _ in range(3):
+        queue.submit(count, 0)
+        # The turn is not over, however long it takes.
+        thread.join(0.05)
+        assert thread.is_alive()
+    await asyncio.sleep(0)
+    thread.join(60)
+    assert taken == [3]
+
+
 async def test_a_thread_whose_handler_breaks_says_so_and_goes_on() -> None:
     def broken(connection: sqlite3.Connection, jobs: list[Job]) -> None:
         raise MemoryError
