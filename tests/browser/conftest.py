@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,19 +25,24 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def work_dir() -> Iterator[Path]:
+@contextmanager
+def open_folder() -> Iterator[Path]:
     """A folder that other users may enter, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="tidegate-test-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder, "chromium")
 
 
+@pytest.fixture
+def work_dir() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="module")
 async def launcher() -> AsyncIterator[ChromiumLauncher]:
-    with tempfile.TemporaryDirectory(prefix="tidegate-test-") as folder:
-        Path(folder).chmod(0o711)
-        launcher = ChromiumLauncher(work_dir=Path(folder, "chromium"), uid_base=UID_BASE)
+    with open_folder() as folder:
+        launcher = ChromiumLauncher(work_dir=folder, uid_base=UID_BASE)
         yield launcher
         await launcher.stop()
 

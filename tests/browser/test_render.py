@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -29,6 +28,7 @@ from tidegate.ports.egress_guard import Passage
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("chromium", "playwright")]
 
 GENEROUS_US = 30_000_000
+TOO_LARGE = "document.body.dataset.x = 'x'.repeat(21 * 2 ** 20)"
 TABLE = """<!doctype html><title>loading</title><body><p id=p>empty</p><script>
 document.title = ["made", "by", "script"].join(" ");
 document.getElementById("p").textContent = "six times seven is " + 6 * 7;
@@ -43,7 +43,7 @@ async def render(
 
 
 @pytest.mark.parametrize(
-    ("format", "start"),
+    ("kind", "start"),
     [
         ("html", b"<!DOCTYPE html><html>"),
         ("text", b"six times seven is 42"),
@@ -52,15 +52,304 @@ async def render(
     ],
 )
 async def test_a_page_is_what_its_script_made_of_it(
-    browser: ChromiumBrowser, passage: Passage, site: Site, format: RenderFormat, start: bytes
+    browser: ChromiumBrowser, passage: Passage, site: Site, kind: RenderFormat, start: bytes
 ) -> None:
     url = site.put("/script", TABLE)
-    request = PageRequest(url=url + "#part", format=format, width_px=320, height_px=200)
+    request = PageRequest(url=url + "#part", format=kind, width_px=320, height_px=200)
     page = await browser.render(request, passage, timeout_us=GENEROUS_US)
     assert page.content.startswith(start)
     assert (page.title, page.status, page.final_url) == ("made by script", 200, url + "#part")
-    if format == "screenshot":
+    if kind == "screenshot":
         size = (int.from_bytes(page.content[16:20]), int.from_bytes(page.content[20:24]))
         assert size == (320, 200)
-    if format == "html":
+    if kind == "html":
         assert b"six times seven is 42" in page.content
+
+
+async def test_a_broken_part_of_a_page_does_not_fail_the_page(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    url = site.put(
+        "/parts",
+        "<title>whole</title><img src='http://127.0.0.1:1/x'><img src='http://10.0.0.1/x'>"
+        "<iframe src='http://169.254.169.254/latest/meta-data'></iframe><img src='/absent'>",
+    )
+    page = await browser.render(PageRequest(url=url), passage, timeout_us=GENEROUS_US)
+    assert (page.title, page.status) == ("whole", 200)
+    refused = {refusal.url for refusal in passage.refusals}
+    assert {"http://10.0.0.1/x", "http://169.254.169.254/latest/meta-data"} <= refused
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_an_error_page_of_the_server_is_a_page(
+    browser: ChromiumBrowser, passage: Passage, site: Site, status: int
+) -> None:
+    # It even asks for something that is refused, and is still the server's own answer.
+    url = site.put(f"/e{status}", "<title>sorry</title><img src='http://10.0.0.1/'>", status=status)
+    page = await browser.render(PageRequest(url=url), passage, timeout_us=GENEROUS_US)
+    assert (page.title, page.status) == ("sorry", status)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "view-source:file:///etc/passwd",
+        "chrome://version/",
+        "about:blank",
+        "data:text/html,x",
+        "javascript:1",
+        "ftp://example.com/",
+        "http://",
+        "http://user:secret@example.com/",
+        " http://example.com/",
+        "",
+    ],
+)
+async def test_only_web_addresses_are_opened(
+    browser: ChromiumBrowser, passage: Passage, url: str
+) -> None:
+    with pytest.raises(InvalidUrl):
+        await render(browser, passage, url)
+
+
+@pytest.mark.parametrize(("width_px", "height_px"), [(0, 720), (1280, 100_000)])
+async def test_a_viewport_has_bounds(
+    browser: ChromiumBrowser, passage: Passage, width_px: int, height_px: int
+) -> None:
+    request = PageRequest(url="http://example.com/", width_px=width_px, height_px=height_px)
+    with pytest.raises(InvalidRequest):
+        await browser.render(request, passage, timeout_us=GENEROUS_US)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://10.0.0.1/", "private"),
+        ("https://10.0.0.1/", "private"),
+        ("http://localhost:8099/", "loopback"),
+        ("https://[::1]/x?y", "loopback"),
+        ("http://169.254.169.254/latest/meta-data/", "link-local"),
+        ("http://127.0.0.1:22/", "no browser opens this port"),
+    ],
+)
+async def test_a_refused_address_is_told_from_a_dead_one(
+    browser: ChromiumBrowser, passage: Passage, url: str, reason: str
+) -> None:
+    with pytest.raises(EgressRefused, match=reason):
+        await render(browser, passage, url)
+
+
+@pytest.mark.parametrize(
+    ("way", "answer"),
+    [
+        ("302", {"status": 302, "headers": {"Location": "http://10.0.0.1/in"}}),
+        ("302 to https", {"status": 302, "headers": {"Location": "https://10.0.0.1/in"}}),
+        ("script", {"body": "<script>location = 'http://10.0.0.1/in'</script>"}),
+        ("script to https", {"body": "<script>location = 'https://10.0.0.1/in'</script>"}),
+        ("meta", {"body": "<meta http-equiv=refresh content='0; url=http://10.0.0.1/in'>"}),
+    ],
+)
+async def test_a_page_cannot_lead_its_top_frame_astray(
+    browser: ChromiumBrowser, passage: Passage, site: Site, way: str, answer: dict[str, object]
+) -> None:
+    url = site.put("/astray", **answer)  # type: ignore[arg-type]
+    request = PageRequest(url=url, wait_until="networkidle")
+    with pytest.raises(EgressRefused) as caught:
+        await browser.render(request, passage, timeout_us=GENEROUS_US)
+    assert caught.value.url.endswith("://10.0.0.1/in")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 301, "headers": {"Location": "/there"}},
+        {"body": "<script>location = '/there'</script>"},
+        {"body": "<title>here</title><script>onload = () => location.replace('/there')</script>"},
+    ],
+)
+async def test_a_page_may_lead_elsewhere(
+    browser: ChromiumBrowser, passage: Passage, site: Site, answer: dict[str, object]
+) -> None:
+    site.put("/there", "<title>there</title>", status=202)
+    url = site.put("/here", **answer)  # type: ignore[arg-type]
+    request = PageRequest(url=url, wait_until="networkidle")
+    page = await browser.render(request, passage, timeout_us=GENEROUS_US)
+    assert (page.title, page.status, page.final_url) == ("there", 202, site.url("/there"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"kind": "application/zip", "body": "PK"}, UpstreamRejected),
+        ({"headers": {"Content-Disposition": "attachment"}, "body": "x"}, UpstreamRejected),
+        ({"status": 204}, UpstreamRejected),
+        ({"status": 302, "headers": {"Location": "/looks"}}, UpstreamFailed),
+        ({"body": f"<body><script>{TOO_LARGE}</script>"}, UpstreamRejected),
+    ],
+    ids=["type", "attachment", "no content", "endless redirect", "too large"],
+)
+async def test_what_is_no_page_is_told_apart(
+    browser: ChromiumBrowser,
+    passage: Passage,
+    site: Site,
+    answer: dict[str, object],
+    error: type[Exception],
+) -> None:
+    url = site.put("/looks", **answer)  # type: ignore[arg-type]
+    with pytest.raises(error):
+        await render(browser, passage, url)
+
+
+async def test_a_dead_server_and_a_closed_passage(
+    browser: ChromiumBrowser, guard: FilteringProxy, site: Site
+) -> None:
+    passage = guard.open("acme")
+    async with Site() as other:
+        dead = other.url("/")
+    with pytest.raises((UpstreamFailed, EgressRefused)):
+        await render(browser, passage, dead)
+    passage.close()
+    with pytest.raises(EgressRefused, match="closed"):
+        await render(browser, passage, site.put("/", "hello"))
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("while (true);", "html"),
+        ("while (true);", "text"),
+        ("while (true);", "screenshot"),
+        ("while (true);", "pdf"),
+        ("onbeforeunload = onunload = () => { while (true); }; while (true);", "html"),
+        ("(function loop() { Promise.resolve().then(loop); })()", "html"),
+        ("while (true) alert(1);", "html"),
+        ("/(a+)+$/.test('a'.repeat(60) + 'b')", "html"),
+    ],
+)
+async def test_a_page_that_spins_ends_by_its_deadline(
+    browser: ChromiumBrowser, passage: Passage, site: Site, script: str, kind: RenderFormat
+) -> None:
+    # With "commit" the page is read while it spins, which has no time limit of its own.
+    url = site.put("/spin", f"<script>{script}</script>")
+    request = PageRequest(url=url, format=kind, wait_until="commit")
+    began = time.monotonic()
+    with pytest.raises(WorkTimeout):
+        await browser.render(request, passage, timeout_us=500_000)
+    assert time.monotonic() - began < 10
+    assert browser.alive
+    assert b"good" in await render(browser, passage, site.put("/good", "good"))
+
+
+async def test_a_server_that_never_answers(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    with pytest.raises(WorkTimeout):
+        await render(browser, passage, site.put("/mute", wait_s=None), timeout_us=500_000)
+    assert browser.alive
+
+
+async def test_a_dialog_is_dismissed(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    script = "alert(1); confirm(2); document.title = String(prompt(3))"
+    url = site.put("/dialog", f"<script>{script}</script>")
+    page = await browser.render(PageRequest(url=url), passage, timeout_us=GENEROUS_US)
+    assert page.title == "null"
+
+
+async def test_nothing_survives_from_one_page_to_the_next(
+    browser: ChromiumBrowser, guard: FilteringProxy, site: Site
+) -> None:
+    script = "document.title = [document.cookie, localStorage.length]; localStorage.x = 1"
+    url = site.put("/cookie", f"<script>{script}</script>", headers={"Set-Cookie": "a=b"})
+    for _ in range(2):
+        site.requests.clear()
+        passage = guard.open("acme")
+        page = await browser.render(PageRequest(url=url), passage, timeout_us=GENEROUS_US)
+        passage.close()
+        assert page.title == "a=b,0"
+        assert "cookie: " not in site.requests[0].lower()
+
+
+async def renderers_gone(browser: ChromiumBrowser, *, except_for: set[int]) -> None:
+    tree = processes.ProcessTree(leader=browser.pid, uid=None)
+    async with asyncio.timeout(10):
+        while set(tree.renderers()) - except_for:
+            await asyncio.sleep(0.02)
+
+
+async def test_cancellation_closes_the_context_at_once(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    before = set(processes.ProcessTree(leader=browser.pid, uid=None).renderers())
+    url = site.put("/spin", "<script>while (true);</script>")
+    for delay_s in (0.0, 0.01, 0.05, 1.0):
+        task = asyncio.create_task(render(browser, passage, url))
+        await asyncio.sleep(delay_s)
+        task.cancel()
+        began = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - began < 5
+        assert not browser._parts.chromium.contexts
+    assert browser.alive
+    await renderers_gone(browser, except_for=before)
+
+
+async def test_a_killed_browser_is_noticed_at_once(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    url = site.put("/mute", wait_s=None)
+    task = asyncio.create_task(render(browser, passage, url))
+    await asyncio.sleep(0.3)
+    began = time.monotonic()
+    os.kill(browser.pid, signal.SIGKILL)
+    with pytest.raises(WorkerCrashed):
+        await task
+    assert time.monotonic() - began < 1.5
+    assert not browser.alive
+    assert browser.memory_bytes is None
+    with pytest.raises(WorkerCrashed):
+        await render(browser, passage, url)
+    await browser.close()
+    assert not [
+        pid
+        for pid in processes.ProcessTree(leader=browser.pid, uid=None).pids()
+        if processes.is_running(pid)
+    ]
+
+
+async def test_a_killed_renderer_fails_its_page_alone(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    task = asyncio.create_task(render(browser, passage, site.put("/mute", wait_s=None)))
+    await asyncio.sleep(0.5)
+    for pid in processes.ProcessTree(leader=browser.pid, uid=None).renderers():
+        processes.kill(pid)
+    with pytest.raises(WorkerCrashed):
+        await task
+    assert browser.alive
+    assert b"fine" in await render(browser, passage, site.put("/fine", "fine"))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "const all = []; while (true) all.push({a: [1, 2, 3], b: all.length})",
+        "const all = []; while (true) all.push(new Uint8Array(2 ** 24).fill(1))",
+        "setInterval(() => document.body.append(...Array.from({length: 20000}, () => "
+        "Object.assign(document.createElement('p'), {textContent: Math.random()}))), 0)",
+    ],
+    ids=["heap", "arrays", "document"],
+)
+async def test_a_page_that_hoards_memory_is_ended(
+    browser: ChromiumBrowser, passage: Passage, site: Site, script: str
+) -> None:
+    # The image keeps the page from being done before the script has had its fill.
+    site.put("/mute", wait_s=None)
+    body = f"<body><script>{script}</script><img src=/mute>"
+    with pytest.raises(WorkerCrashed):
+        await render(browser, passage, site.put("/bomb", body), timeout_us=60_000_000)
+    assert browser.alive
+    assert b"fine" in await render(browser, passage, site.put("/fine", "fine"))

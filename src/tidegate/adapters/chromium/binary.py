@@ -16,12 +16,6 @@ from tidegate.errors import BrowserUnavailable
 # Smallest and quickest first: the headless shell has half the memory and CPU of the others.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 _SCRIPT_BYTES_MAX = 65_536
-_HOMES = (
-    "/usr/lib/chromium",
-    "/usr/lib64/chromium-browser",
-    "/usr/lib/chromium-browser",
-    "/opt/google/chrome",
-)
 _CACHED = (
     "chromium_headless_shell-*/chrome-*/*headless*shell",
     "chromium-*/chrome-*/chrome",
@@ -73,10 +67,11 @@ def _candidates(script: Path, name: str) -> list[Path]:
         return []
     if not text.startswith("#!"):
         return []
-    named = [Path(path) for path in re.findall(r"/[\w./+-]*chrom[\w./+-]*", text)]
-    homes = (str(script.parent), *_HOMES)
-    usual = [Path(home, file) for home in homes for file in (name, "chromium", "chrome")]
-    return [path.resolve() for path in (*named, *usual)]
+    # Either the binary stands there, or its folder, or it lies beside the script.
+    named = re.findall(r"/[\w./+-]*chrom[\w./+-]*", text)
+    folders = [*named, str(script.parent)]
+    inside = [Path(folder, file) for folder in folders for file in (name, "chromium", "chrome")]
+    return [path.resolve() for path in (*map(Path, named), *inside)]
 
 
 def _cached() -> list[Path]:

@@ -89,7 +89,8 @@ async def start_driver(work: WorkDir) -> Driver:
     try:
         with _node(script):
             async with asyncio.timeout(_START_S):
-                playwright = await async_playwright().start()
+                manager = async_playwright()
+                playwright = await manager.start()
         process = ProcessHandle(int(pid_file.read_text(encoding="ascii")))
     except Exception as error:
         # Any kind: when Node dies early, playwright raises what it was doing.
@@ -97,7 +98,20 @@ async def start_driver(work: WorkDir) -> Driver:
             kill(int(pid_file.read_text(encoding="ascii")))
         shutil.rmtree(home, ignore_errors=True)
         raise BrowserUnavailable(f"playwright's driver did not start: {error!r}") from error
+    _read_errors(manager)
     return Driver(playwright, process, home)
+
+
+def _read_errors(manager: object) -> None:
+    """Look at the error that playwright keeps when Node dies and never reads itself.
+
+    asyncio would report it as forgotten. Private to playwright; where it is not found, the
+    report is all that happens.
+    """
+    transport = getattr(getattr(manager, "_client", None), "_transport", None)
+    error = getattr(transport, "on_error_future", None)
+    if isinstance(error, asyncio.Future):
+        error.add_done_callback(lambda future: future.cancelled() or future.exception())
 
 
 def _script(pid_file: Path, *, home: Path) -> str:
