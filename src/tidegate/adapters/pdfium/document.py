@@ -45,16 +45,18 @@ class Document:
     """
 
     def __init__(self, data: bytes) -> None:
-        try:
-            self._pdf = pdfium.PdfDocument(data)
-        except pdfium.PdfiumError as error:
-            reason = _REASONS.get(error.err_code, "the document has no pages that can be read")
-            raise DocumentUnreadable(reason) from None
+        # The helper of pypdfium2 reads a stale error, and leaks, for a file without pages.
+        handle = pdfium_c.FPDF_LoadMemDocument64(data, len(data), None)
+        if not handle:
+            reason = _REASONS.get(pdfium_c.FPDF_GetLastError(), "the document cannot be opened")
+            raise DocumentUnreadable(reason)
+        self._data = data  # pdfium reads from it until the end.
+        self._pdf = pdfium.PdfDocument(handle)
         self.page_count = len(self._pdf)
-        if self.page_count > PAGES_MAX:
+        if not 1 <= self.page_count <= PAGES_MAX:
             self.close()
             raise DocumentUnreadable(
-                f"the document has {self.page_count:,} pages, at most {PAGES_MAX:,} are read"
+                f"the document has {self.page_count:,} pages, 1 to {PAGES_MAX:,} are read"
             )
 
     def close(self) -> None:
