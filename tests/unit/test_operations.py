@@ -1,3 +1,5 @@
+"""One report per operation; releases and garbage after a timeout."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The score, its window, its averages, and what counts as a timeout."""
+
 from __future__ import annotations
 
 import pytest

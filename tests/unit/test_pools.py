@@ -1,3 +1,5 @@
+"""Lending: who gets a worker, who waits, who is told of a failed start, and the end."""
+
 from __future__ import annotations
 
 import asyncio
@@ -47,6 +49,7 @@ async def test_waiters_are_served_in_order_and_a_cancelled_one_leaves_no_trace()
         jobs[1].cancel()
         await settle()
         assert log == ["a"]
+        assert len(scene.pool._waiters) == 2
         release.set()
         await asyncio.gather(*jobs, return_exceptions=True)
         assert log == ["a", "c", "d"]
@@ -199,7 +202,10 @@ async def test_stop_ends_a_start_under_way_and_also_one_that_comes_up_anyway() -
         scene.pool._roster._start = stubborn
         await scene.pool.start()
         await asyncio.sleep(0.02)
+        scene.factory.closing.clear()
+        asyncio.get_running_loop().call_later(0.05, scene.factory.closing.set)
         await scene.pool.stop()
+        assert scene.factory.existing == 0
         assert [worker.closed for worker in scene.factory.workers] == [True]
 
 

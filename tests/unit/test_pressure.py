@@ -1,7 +1,10 @@
+"""Pressure from measured and promised memory, its hysteresis, and readers that fail or hang."""
+
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -128,6 +131,40 @@ async def test_pressure_outlives_a_hiccup_of_the_reader_but_not_its_death() -> N
     await scene.pressure.measure()
     assert not scene.pressure.under_pressure
     assert scene.pressure.events == 1
+
+
+async def test_hiccups_with_readings_between_do_not_add_up() -> None:
+    scene = Scene()
+    for memory_bytes in (900, *([None] * (MISSES_MAX - 1) + [900]) * 2, None):
+        scene.host.memory_bytes = memory_bytes
+        await scene.pressure.measure()
+        assert scene.pressure.under_pressure
+
+
+class SlowHost:
+    """Takes a moment, and knows how many were reading at once."""
+
+    def __init__(self) -> None:
+        self.reading = self.reading_most = 0
+
+    def tree_memory_bytes(self) -> int:
+        self.reading += 1
+        self.reading_most = max(self.reading_most, self.reading)
+        time.sleep(0.005)
+        self.reading -= 1
+        return 1
+
+
+async def test_many_eager_callers_never_read_twice_at_once() -> None:
+    host = SlowHost()
+    pressure = MemoryPressure(host, clock=FakeClock(), tracked=lambda: 0)
+
+    async def caller() -> None:
+        for _ in range(10):
+            assert (await pressure.measure()).measured_bytes == 1
+
+    await asyncio.gather(*(caller() for _ in range(4)))
+    assert host.reading_most == 1
 
 
 class StuckHost:

@@ -1,3 +1,5 @@
+"""Upkeep: dead, worn, surplus and stale workers, pauses after failures, health."""
+
 from __future__ import annotations
 
 import asyncio
@@ -137,6 +139,13 @@ async def test_surplus_idle_workers_are_closed_and_warm_ones_kept() -> None:
         await asyncio.sleep(0.05)
         assert scene.pool.stats().idle == 1
         assert scene.factory.starts == 3
+
+
+async def test_lent_workers_count_as_warm() -> None:
+    async with scene_of(keep_warm=1, interval_us=1_000) as scene, scene.pool.lend():
+        await scene.pool.start()
+        await asyncio.sleep(0.05)
+        assert scene.factory.starts == 1
 
 
 async def test_recycle_stale_spares_what_is_in_use_and_what_is_fresh() -> None:
