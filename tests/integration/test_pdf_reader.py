@@ -128,7 +128,7 @@ async def test_death_in_the_middle_of_a_job(reader: PdfiumReader) -> None:
     await asyncio.sleep(0.3)
     assert not job.done()
     os.kill(reader.pid, signal.SIGKILL)
-    with pytest.raises(WorkerCrashed, match="ended by SIGKILL"):
+    with pytest.raises(WorkerCrashed, match=r"ended by signal 9 \(Killed\)"):
         await job
     assert (reader.alive, reader.memory_bytes) == (False, None)
 
@@ -148,6 +148,25 @@ async def test_closing_is_idempotent_and_ends_a_job(reader: PdfiumReader) -> Non
         await job
     await reader.close()
     assert gone(reader.pid)
+
+
+async def test_a_worker_that_cannot_be_killed_ends_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    idle, busy = await start_pdf_reader(), await start_pdf_reader()
+    monkeypatch.setattr(subprocess.Popen, "kill", refuse)
+    with pytest.raises(WorkTimeout):
+        await busy.read(samples.slow(), timeout_us=500_000)
+    started = time.monotonic()
+    async with asyncio.timeout(60):
+        await idle.close()
+        await busy.close()
+    assert time.monotonic() - started < 30
+    assert gone(idle.pid)
+    assert gone(busy.pid)
 
 
 async def test_the_worker_is_confined(reader: PdfiumReader) -> None:

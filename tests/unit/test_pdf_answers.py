@@ -108,17 +108,33 @@ def test_unreadable(data: bytes, reason: str) -> None:
         read(data)
 
 
-@pytest.mark.parametrize("limit_bytes", [59, 60])
-def test_text_is_limited(monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
-    # Three pages of ten characters, two bytes each.
+@pytest.mark.parametrize(
+    ("limit_bytes", "fits"),
+    [
+        pytest.param(60, True, id="three pages of ten letters, two bytes each"),
+        pytest.param(59, False, id="one byte less"),
+        pytest.param(9, False, id="less than the letters of one page"),
+    ],
+)
+def test_text_is_limited(monkeypatch: pytest.MonkeyPatch, limit_bytes: int, fits: bool) -> None:
     monkeypatch.setattr(document, "TEXT_BYTES_MAX", limit_bytes)
     data = samples.mapped({"A": "00e9"}, b"A" * 10).replace(b"[3 0 R ]", b"[3 0 R 3 0 R 3 0 R]")
     data = data.replace(b"/Count 1", b"/Count 3")
-    if limit_bytes == 60:
+    if fits:
         assert read(data).pages == ("é" * 10,) * 3
     else:
         with pytest.raises(DocumentUnreadable, match="more text"):
             read(data)
+
+
+def test_metadata_is_cleaned() -> None:
+    information = (
+        b"<< /Title <FEFFD83DDE00000D000A0041> /Author <FEFFD800> /Subject (  )"
+        b" /Keywords (%s) /Own (value) >>" % (b"k" * 5_000)
+    )
+    page = samples.pages(samples.stream(b""), trailer=b"/Info 6 0 R", more=(information,))
+    # An author that is no text at all is left out rather than failing the document.
+    assert read(page).metadata == {"Title": "\U0001f600\nA", "Keywords": "k" * 4_096}
 
 
 def test_a_page_of_any_length_goes_in_small_frames() -> None:

@@ -159,8 +159,11 @@ class PdfiumReader:
         if self._killed:
             return
         self._killed = True
-        # Popen does nothing once the process was seen dead, so no stranger can be hit.
-        self._process.kill()
+        # A root that may change users but not kill others: without its channel the worker ends
+        # when it is idle, or when its CPU time is spent.
+        with contextlib.suppress(PermissionError):
+            # Popen does nothing once the process was seen dead, so no stranger can be hit.
+            self._process.kill()
         if self._streams is None:
             self._channel.close()
         else:
@@ -173,7 +176,8 @@ class PdfiumReader:
             return WorkerCrashed(f"the PDF worker sent nonsense: {error}")
         status = self._process.returncode
         if status < 0:
-            return WorkerCrashed(f"the PDF worker was ended by {signal.Signals(-status).name}")
+            name = signal.strsignal(-status)
+            return WorkerCrashed(f"the PDF worker was ended by signal {-status} ({name})")
         return WorkerCrashed(f"the PDF worker ended with status {status}")
 
     async def _send(self, data: bytes, *, cpu_s: int) -> None:
