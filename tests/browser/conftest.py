@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from tidegate.domain.egress import EgressPolicy
 from tidegate.ports.browser import Browser
 from tidegate.ports.egress_guard import Passage
 
+AS_ROOT = os.geteuid() == 0
 UID_BASE = 71_000
 """Not the default: a service that runs on the same machine has its browsers there."""
 

@@ -10,13 +10,14 @@ from types import TracebackType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one path answers. `wait_s` None never answers."""
+    """What one path answers, once `until` is set. `mute` never answers."""
 
     body: str = ""
     status: int = 200
     kind: str = "text/html; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
-    wait_s: float | None = 0
+    until: asyncio.Event | None = None
+    mute: bool = False
 
     def write(self) -> bytes:
         body = self.body.encode()
@@ -64,10 +65,11 @@ class Site:
             self.requests.append(text)
             path = text.split()[1].partition("?")[0]
             answer = self.pages.get(path, Answer(status=404, body="nothing here"))
-            if answer.wait_s is None:
+            if answer.mute:
                 await reader.read()
                 return
-            await asyncio.sleep(answer.wait_s)
+            if answer.until is not None:
+                await answer.until.wait()
             writer.write(answer.write())
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import UID_BASE
+from tests.browser.conftest import AS_ROOT, UID_BASE
+from tests.browser.observe import modes, names, node_pid, owner, proc, real, running
 from tests.browser.site import Site
 from tidegate.adapters.chromium.binary import real_binary
 from tidegate.adapters.chromium.launcher import ChromiumLauncher
-from tidegate.adapters.chromium.processes import ProcessTree, is_running
+from tidegate.adapters.chromium.processes import is_running
 from tidegate.adapters.web.egress_guard import FilteringProxy
 from tidegate.errors import BrowserUnavailable, WorkerCrashed
 from tidegate.ports.browser import PageRequest
@@ -27,59 +23,22 @@ from tidegate.ports.egress_guard import Passage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("chromium", "playwright")]
 
-AS_ROOT = os.geteuid() == 0
 SECRET = "TIDEGATE_TEST_SECRET"
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
+ON_BOTH_LOOPS = pytest.mark.parametrize(
+    "anyio_backend",
+    [
         pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
         pytest.param(
             ("asyncio", {"use_uvloop": True}), id="uvloop", marks=pytest.mark.needs("uvloop")
         ),
     ],
+    scope="module",
 )
-def anyio_backend(request: pytest.FixtureRequest) -> object:
-    return request.param
 
 
-def running(leader: int) -> list[int]:
-    return [pid for pid in ProcessTree(leader=leader, uid=None).pids() if is_running(pid)]
-
-
-def wait_until_gone(pid: int, *, within_s: float = 10) -> None:
-    """The process and, where it leads a session, all of that."""
-    until_s = time.monotonic() + within_s
-    while is_running(pid) or running(pid):
-        assert time.monotonic() < until_s, f"still running: {pid} {running(pid)}"
-        time.sleep(0.02)
-
-
-def node_pid(work_dir: Path) -> int:
-    return int((work_dir / "node.pid").read_text())
-
-
-def proc(pid: int, name: str) -> bytes:
-    return Path(f"/proc/{pid}/{name}").read_bytes()
-
-
-def owner(pid: int) -> int:
-    return Path(f"/proc/{pid}").stat().st_uid
-
-
-def modes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-
-
-def real(path: Path) -> Path:
-    return path.resolve()
-
-
-def names(folder: Path, pattern: str = "*") -> list[str]:
-    return sorted(path.name for path in folder.glob(pattern))
-
-
+@ON_BOTH_LOOPS
 async def test_a_probe_proves_the_sandbox_and_leaves_nothing(work_dir: Path) -> None:
     launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE)
     report = await launcher.probe()
@@ -97,6 +56,7 @@ async def test_a_probe_proves_the_sandbox_and_leaves_nothing(work_dir: Path) -> 
         await launcher.launch()
 
 
+@ON_BOTH_LOOPS
 async def test_three_browsers_live_side_by_side(
     work_dir: Path, site: Site, guard: FilteringProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,11 +92,12 @@ async def test_three_browsers_live_side_by_side(
     assert names(work_dir) == ["lock"]
 
 
+@ON_BOTH_LOOPS
 async def test_a_dead_driver_is_replaced(work_dir: Path, site: Site, passage: Passage) -> None:
     launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE)
     try:
         first = await launcher.launch()
-        url = site.put("/mute", wait_s=None)
+        url = site.put("/mute", mute=True)
         task = asyncio.create_task(
             first.render(PageRequest(url=url), passage, timeout_us=30_000_000)
         )
@@ -184,7 +145,7 @@ async def test_the_whole_tree_has_a_cap(work_dir: Path, site: Site, passage: Pas
     launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE, tree_bytes_max=64 * 2**20)
     try:
         browser = await launcher.launch()
-        page = PageRequest(url=site.put("/mute", wait_s=None))
+        page = PageRequest(url=site.put("/mute", mute=True))
         with pytest.raises(WorkerCrashed, match="browser needed more memory"):
             await browser.render(page, passage, timeout_us=30_000_000)
         assert not browser.alive
@@ -228,118 +189,3 @@ async def test_a_private_folder_above_does_not_lock_browsers_out(
         await launcher.stop()
     assert not names(profiles)
     assert names(private / "data") == ["lock"]
-
-
-@pytest.mark.parametrize("sandbox", [True, False])
-async def test_no_sandbox_only_on_request(work_dir: Path, sandbox: bool) -> None:
-    launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE, sandbox=sandbox)
-    try:
-        browser = await launcher.launch()
-        command = proc(browser.pid, "cmdline").split(b"\0")
-        assert (b"--no-sandbox" in command) is not sandbox
-        assert await browser.is_sandboxed() is sandbox
-        assert (await launcher.probe()).sandboxed is sandbox
-    finally:
-        await launcher.stop()
-
-
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("#!/bin/sh\nexit 7\n", "no Chromium that can be executed"),
-        (None, "no Chromium that can be executed"),
-    ],
-)
-async def test_a_binary_that_is_none(work_dir: Path, script: str | None, reason: str) -> None:
-    binary = work_dir.parent / "chromium-headless-shell"
-    if script is not None:
-        binary.write_text(script)
-        binary.chmod(0o755)
-    launcher = ChromiumLauncher(work_dir=work_dir, binary=binary, uid_base=UID_BASE)
-    report = await launcher.probe()
-    assert (report.usable, report.path) == (False, None)
-    assert report.reason is not None
-    assert reason in report.reason
-    await launcher.stop()
-
-
-async def test_a_binary_that_does_not_come_up(work_dir: Path) -> None:
-    binary = shutil.which("true")
-    assert binary is not None
-    launcher = ChromiumLauncher(work_dir=work_dir, binary=Path(binary), uid_base=UID_BASE)
-    report = await launcher.probe()
-    assert not report.usable
-    assert report.reason is not None
-    assert report.reason.startswith("Chromium did not start")
-    await launcher.stop()
-
-
-CHILD = """
-import asyncio, sys
-from pathlib import Path
-from tidegate.adapters.chromium.launcher import ChromiumLauncher
-
-async def main():
-    launcher = ChromiumLauncher(work_dir=Path(sys.argv[1]), uid_base=int(sys.argv[2]))
-    report = await launcher.probe()
-    browser = await launcher.launch()
-    print(browser.pid, report.sandboxed, flush=True)
-    await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
-
-
-@pytest.fixture
-def child(work_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", CHILD, str(work_dir), str(UID_BASE + 200)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    yield process
-    process.kill()
-    process.communicate()
-
-
-async def test_our_own_sudden_death_leaves_no_browser(
-    child: subprocess.Popen[str], work_dir: Path
-) -> None:
-    assert child.stdout is not None
-    pid, sandboxed = child.stdout.readline().split()
-    assert sandboxed == "True"
-    assert len(running(int(pid))) > 3
-    node = node_pid(work_dir)
-    child.kill()
-    wait_until_gone(int(pid))
-    wait_until_gone(node)
-    # What it left in the folder is wiped by whoever comes next.
-    assert names(work_dir, "node-*")
-    launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE)
-    try:
-        assert (await launcher.launch()).alive
-        assert len(names(work_dir, "node-*")) == 1
-    finally:
-        await launcher.stop()
-
-
-@pytest.fixture
-def stray() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the first browser's user in a session of its own."""
-    process = subprocess.Popen(
-        ["sleep", "60"], user=UID_BASE, group=UID_BASE, extra_groups=[], start_new_session=True
-    )
-    yield process
-    process.kill()
-    process.wait()
-
-
-@pytest.mark.needs("root")
-async def test_a_process_that_left_the_session_is_killed_too(
-    work_dir: Path, stray: subprocess.Popen[bytes]
-) -> None:
-    launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE)
-    try:
-        browser = await launcher.launch()
-        assert is_running(stray.pid)
-        await browser.close()
-        assert not is_running(stray.pid)
-    finally:
-        await launcher.stop()

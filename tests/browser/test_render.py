@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import time
-
 import pytest
 
 from tests.browser.site import Site
-from tidegate.adapters.chromium import processes
 from tidegate.adapters.chromium.browser import ChromiumBrowser
 from tidegate.adapters.web.egress_guard import FilteringProxy
 from tidegate.errors import (
@@ -19,8 +13,6 @@ from tidegate.errors import (
     InvalidUrl,
     UpstreamFailed,
     UpstreamRejected,
-    WorkerCrashed,
-    WorkTimeout,
 )
 from tidegate.ports.browser import PageRequest, RenderFormat
 from tidegate.ports.egress_guard import Passage
@@ -214,41 +206,6 @@ async def test_a_dead_server_and_a_closed_passage(
         await render(browser, passage, site.put("/", "hello"))
 
 
-@pytest.mark.parametrize(
-    ("script", "kind"),
-    [
-        ("while (true);", "html"),
-        ("while (true);", "text"),
-        ("while (true);", "screenshot"),
-        ("while (true);", "pdf"),
-        ("onbeforeunload = onunload = () => { while (true); }; while (true);", "html"),
-        ("(function loop() { Promise.resolve().then(loop); })()", "html"),
-        ("while (true) alert(1);", "html"),
-        ("/(a+)+$/.test('a'.repeat(60) + 'b')", "html"),
-    ],
-)
-async def test_a_page_that_spins_ends_by_its_deadline(
-    browser: ChromiumBrowser, passage: Passage, site: Site, script: str, kind: RenderFormat
-) -> None:
-    # With "commit" the page is read while it spins, which has no time limit of its own.
-    url = site.put("/spin", f"<script>{script}</script>")
-    request = PageRequest(url=url, format=kind, wait_until="commit")
-    began = time.monotonic()
-    with pytest.raises(WorkTimeout):
-        await browser.render(request, passage, timeout_us=500_000)
-    assert time.monotonic() - began < 10
-    assert browser.alive
-    assert b"good" in await render(browser, passage, site.put("/good", "good"))
-
-
-async def test_a_server_that_never_answers(
-    browser: ChromiumBrowser, passage: Passage, site: Site
-) -> None:
-    with pytest.raises(WorkTimeout):
-        await render(browser, passage, site.put("/mute", wait_s=None), timeout_us=500_000)
-    assert browser.alive
-
-
 async def test_a_dialog_is_dismissed(
     browser: ChromiumBrowser, passage: Passage, site: Site
 ) -> None:
@@ -270,86 +227,3 @@ async def test_nothing_survives_from_one_page_to_the_next(
         passage.close()
         assert page.title == "a=b,0"
         assert "cookie: " not in site.requests[0].lower()
-
-
-async def renderers_gone(browser: ChromiumBrowser, *, except_for: set[int]) -> None:
-    tree = processes.ProcessTree(leader=browser.pid, uid=None)
-    async with asyncio.timeout(10):
-        while set(tree.renderers()) - except_for:
-            await asyncio.sleep(0.02)
-
-
-async def test_cancellation_closes_the_context_at_once(
-    browser: ChromiumBrowser, passage: Passage, site: Site
-) -> None:
-    before = set(processes.ProcessTree(leader=browser.pid, uid=None).renderers())
-    url = site.put("/spin", "<script>while (true);</script>")
-    for delay_s in (0.0, 0.01, 0.05, 1.0):
-        task = asyncio.create_task(render(browser, passage, url))
-        await asyncio.sleep(delay_s)
-        task.cancel()
-        began = time.monotonic()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert time.monotonic() - began < 5
-        assert not browser._parts.chromium.contexts
-    assert browser.alive
-    await renderers_gone(browser, except_for=before)
-
-
-async def test_a_killed_browser_is_noticed_at_once(
-    browser: ChromiumBrowser, passage: Passage, site: Site
-) -> None:
-    url = site.put("/mute", wait_s=None)
-    task = asyncio.create_task(render(browser, passage, url))
-    await asyncio.sleep(0.3)
-    began = time.monotonic()
-    os.kill(browser.pid, signal.SIGKILL)
-    with pytest.raises(WorkerCrashed):
-        await task
-    assert time.monotonic() - began < 1.5
-    assert not browser.alive
-    assert browser.memory_bytes is None
-    with pytest.raises(WorkerCrashed):
-        await render(browser, passage, url)
-    await browser.close()
-    assert not [
-        pid
-        for pid in processes.ProcessTree(leader=browser.pid, uid=None).pids()
-        if processes.is_running(pid)
-    ]
-
-
-async def test_a_killed_renderer_fails_its_page_alone(
-    browser: ChromiumBrowser, passage: Passage, site: Site
-) -> None:
-    task = asyncio.create_task(render(browser, passage, site.put("/mute", wait_s=None)))
-    await asyncio.sleep(0.5)
-    for pid in processes.ProcessTree(leader=browser.pid, uid=None).renderers():
-        processes.kill(pid)
-    with pytest.raises(WorkerCrashed):
-        await task
-    assert browser.alive
-    assert b"fine" in await render(browser, passage, site.put("/fine", "fine"))
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        "const all = []; while (true) all.push({a: [1, 2, 3], b: all.length})",
-        "const all = []; while (true) all.push(new Uint8Array(2 ** 24).fill(1))",
-        "setInterval(() => document.body.append(...Array.from({length: 20000}, () => "
-        "Object.assign(document.createElement('p'), {textContent: Math.random()}))), 0)",
-    ],
-    ids=["heap", "arrays", "document"],
-)
-async def test_a_page_that_hoards_memory_is_ended(
-    browser: ChromiumBrowser, passage: Passage, site: Site, script: str
-) -> None:
-    # The image keeps the page from being done before the script has had its fill.
-    site.put("/mute", wait_s=None)
-    body = f"<body><script>{script}</script><img src=/mute>"
-    with pytest.raises(WorkerCrashed):
-        await render(browser, passage, site.put("/bomb", body), timeout_us=60_000_000)
-    assert browser.alive
-    assert b"fine" in await render(browser, passage, site.put("/fine", "fine"))

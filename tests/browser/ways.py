@@ -6,11 +6,10 @@ for its other ports. `r/<way>` on the site redirects to the victim.
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.browser.site import Answer, Site
 from tests.browser.victim import Victim
-
-HOLD_S = 4.0
-"""How long a page stays open for its ways to be tried; the slowest needs about one second."""
 
 MARKUP = {
     "img": "<img src=VICTIM>",
@@ -92,7 +91,7 @@ FRAMES = {
         headers={"Content-Security-Policy": "img-src 'none'; report-uri VICTIM"},
     ),
     "keepalive": Answer(
-        body="<script>onpagehide = () => fetch('VICTIM', {keepalive: true});"
+        body="<script>onbeforeunload = () => { fetch('VICTIM', {keepalive: true}) };"
         "setTimeout(() => location = '/absent', 100)</script>"
     ),
 }
@@ -116,8 +115,11 @@ TOPS = {
 INSIDE = {*MARKUP, *SCRIPTS, *FRAMES}
 
 
-def lay_out(site: Site, victim: Victim) -> dict[str, str]:
-    """Serve the page that tries everything inside, and those of `TOPS`; return their URLs."""
+def lay_out(site: Site, victim: Victim, *, until: asyncio.Event | None = None) -> dict[str, str]:
+    """Serve the page that tries everything inside, and those of `TOPS`; return their URLs.
+
+    The first is not complete before `until` is set.
+    """
     for way in INSIDE:
         location = {"Location": victim.addressed("VICTIM", way)}
         site.pages[f"/r/{way}"] = Answer(status=302, headers=location)
@@ -128,7 +130,7 @@ def lay_out(site: Site, victim: Victim) -> dict[str, str]:
         headers = {name: victim.addressed(text, way) for name, text in answer.headers.items()}
         body = victim.addressed(answer.body, way)
         site.pages[f"/{way}"] = Answer(body=body, status=answer.status, headers=headers)
-    site.pages["/hold"] = Answer(kind="image/png", wait_s=HOLD_S)
+    site.pages["/hold"] = Answer(kind="image/png", until=until)
     return {
         "inside": site.put("/everything", _everything(victim)),
         **{way: site.url(f"/{way}") for way in TOPS},

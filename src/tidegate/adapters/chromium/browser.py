@@ -34,6 +34,9 @@ _END_S = 5.0
 _LOOKS, _LOOK_S = 40, 0.05
 _SIDE_PX_MAX = 4096
 
+# What pages need to see to treat the engine as what it is; who drives it is named behind that.
+_ENGINE = "Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/{}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -43,6 +46,7 @@ class Parts:
     process: ProcessHandle
     driver: Driver
     jail: Jail
+    user_agent: str
     caps: MemoryCaps
     scanner: Executor
     on_end: Callable[[], Awaitable[None]]
@@ -154,6 +158,7 @@ class ChromiumBrowser:
         context = await self._parts.chromium.new_context(
             accept_downloads=False,
             viewport={"width": page.width_px, "height": page.height_px},
+            user_agent=f"{_ENGINE.format(self.version)} {self._parts.user_agent}".strip(),
             proxy={
                 "server": passage.proxy_url,
                 "username": passage.username,

@@ -65,7 +65,7 @@ def build_jail(work: WorkDir, *, slot: int, uid_base: int, binary: Path) -> Jail
     if jail.uid is not None:
         try:
             os.chown(jail.profile, jail.uid, jail.uid)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise BrowserUnavailable(f"user {jail.uid} cannot be had: {error}") from error
     work.write_script(jail.script.name, start_script(jail, binary))
     return jail

@@ -37,6 +37,7 @@ class ChromiumLauncher:
         binary: The Chromium to use; looked for where None.
         sandbox: False only on the operator's word: pages are then confined by their user alone.
         uid_base: As root, browsers run as this user id plus their slot. Nobody else may have it.
+        user_agent: Added to the browser's own name, so that sites know who renders them.
         proxy_url: The guard, for what no page asked for. By default that goes nowhere.
         renderer_bytes_max: A renderer with more resident memory is killed.
         tree_bytes_max: A browser whose processes need more together is killed.
@@ -49,6 +50,7 @@ class ChromiumLauncher:
         binary: Path | None = None,
         sandbox: bool = True,
         uid_base: int = 70_000,
+        user_agent: str = "",
         proxy_url: str = NOWHERE,
         renderer_bytes_max: int = 400 * 2**20,
         tree_bytes_max: int = 2**30,
@@ -57,6 +59,7 @@ class ChromiumLauncher:
         self._drivers = Succession(self._work)
         self._binary, self._sandbox = binary, sandbox
         self._uid_base, self._proxy_url = uid_base, proxy_url
+        self._user_agent = user_agent
         self._caps = MemoryCaps(renderer_bytes=renderer_bytes_max, tree_bytes=tree_bytes_max)
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="tidegate-chromium")
         self._starting: set[asyncio.Task[ChromiumBrowser]] = set()
@@ -138,6 +141,7 @@ class ChromiumLauncher:
                 process=process,
                 driver=driver,
                 jail=jail,
+                user_agent=self._user_agent,
                 caps=self._caps,
                 scanner=self._scanner,
                 on_end=partial(self._leave, jail.slot, driver),
