@@ -12,9 +12,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import nlargest
+from itertools import accumulate
 from math import isfinite, isnan
 from operator import itemgetter
 from typing import Literal
@@ -147,17 +149,20 @@ def write(families: Iterable[tuple[Family, Samples]], *, prefix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _histogram(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
+def _histogram(name: str, labels: str, histogram: Histogram) -> list[str]:
     comma, braces = "," if labels else "", _braces(labels)
-    start, end = f'{name}_bucket{{{labels}{comma}le="', '"}'
-    below = 0
-    for bound_us, count in zip(histogram.bounds_us, histogram.counts, strict=False):
-        below += count
-        yield f"{start}{bound_us / 1e6}{end} {below}"
-    below += histogram.counts[-1]
-    yield f"{start}+Inf{end} {below}"
-    yield f"{name}_sum{braces} {histogram.sum_us / 1e6}"
-    yield f"{name}_count{braces} {below}"
+    start, below = f'{name}_bucket{{{labels}{comma}le="', list(accumulate(histogram.counts))
+    bounds = _bounds(histogram.bounds_us)
+    lines = [f'{start}{bound}"}} {count}' for bound, count in zip(bounds, below, strict=True)]
+    lines.append(f"{name}_sum{braces} {histogram.sum_us / 1e6}")
+    lines.append(f"{name}_count{braces} {below[-1]}")
+    return lines
+
+
+@lru_cache(maxsize=64)
+def _bounds(bounds_us: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the `le` labels. Kept, because spelling a float costs as much as its whole line."""
+    return (*(str(bound_us / 1e6) for bound_us in bounds_us), "+Inf")
 
 
 def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:

@@ -79,7 +79,8 @@ class Checks:
         loop = asyncio.get_running_loop()
         task, since_s = self._asked.get(name, (None, 0.0))
         if task is None or task.done():
-            task, since_s = asyncio.create_task(_answer(name, self._checks[name])), loop.time()
+            answer = _answer(name, self._checks[name])
+            task, since_s = asyncio.create_task(answer, name=f"check-{name}"), loop.time()
             self._asked[name] = (task, since_s)
         await asyncio.wait({task}, timeout=CHECK_MAX_S)
         if task.done() and not task.cancelled():

@@ -28,11 +28,14 @@ from tidegate.facades.readiness import (
 from tidegate.facades.render import Rendering
 from tidegate.ports.clock import Clock
 
-BROWSERS, PDF_WORKERS, WASM_INSTANCES = "browsers", "pdf_workers", "wasm_instances"
-"""The pools that are known here, named like the capacities that guard them."""
+BROWSER, PDF, WASM = "browser", "pdf", "wasm"
+"""The pools that are known here, by `Pool.name`."""
 
-COMPONENTS = {BROWSERS: "browsers", PDF_WORKERS: "pdf", WASM_INSTANCES: "wasm"}
+COMPONENTS = {BROWSER: "browsers", PDF: "pdf", WASM: "wasm"}
 """Under which name readiness speaks of a pool."""
+
+CAPACITIES = {BROWSER: "browsers", PDF: "pdf_workers", WASM: "wasm_instances"}
+"""Which capacity a job holds before it is lent a worker."""
 
 NO_POOL = PoolStats(total=0, available=0, in_use=0, failed=0, idle=0)
 
@@ -125,7 +128,7 @@ class Status:
 
     Args:
         gate: Its shared capacities and denials are told.
-        pools: By the names above.
+        pools: By `Pool.name`.
         components: Checks by component name, asked at every readiness.
         rendering: Knows whether a browser is usable; None where nothing renders.
         essential: Components without which the service is not ready.
@@ -138,8 +141,8 @@ class Status:
     def __init__(
         self,
         gate: AdmissionGate,
-        *,
         pools: Mapping[str, Pool[Any]],
+        *,
         monitor: PerformanceMonitor,
         pressure: MemoryPressure,
         clock: Clock,
@@ -161,10 +164,10 @@ class Status:
     def resources(self) -> ResourceStatus:
         """Return what is free and what is wrong, as of now."""
         return ResourceStatus(
-            browsers_available=self._available(BROWSERS),
-            browsers_total=self._stats(BROWSERS).total,
-            pdf_workers_available=self._available(PDF_WORKERS),
-            pdf_workers_total=self._stats(PDF_WORKERS).total,
+            browsers_available=self._available(BROWSER),
+            browsers_total=self._stats(BROWSER).total,
+            pdf_workers_available=self._available(PDF),
+            pdf_workers_total=self._stats(PDF).total,
             memory_used_bytes=self._pressure.used_bytes,
             memory_pressure=self._pressure.under_pressure,
             rate_limit_hits=self._rate_limit_hits,
@@ -174,11 +177,11 @@ class Status:
 
     def metrics_snapshot(self) -> MetricsSnapshot:
         """Return the twelve counters, as of now."""
-        counters, wasm = self._monitor.counters, self._stats(WASM_INSTANCES)
+        counters, wasm = self._monitor.counters, self._stats(WASM)
         return MetricsSnapshot(
-            browser_pool_size=self._stats(BROWSERS).total,
-            browsers_active=self._stats(BROWSERS).in_use,
-            pdf_active=self._stats(PDF_WORKERS).in_use,
+            browser_pool_size=self._stats(BROWSER).total,
+            browsers_active=self._stats(BROWSER).in_use,
+            pdf_active=self._stats(PDF).in_use,
             wasm_instances=wasm.idle + wasm.in_use,
             memory_usage_bytes=self._pressure.used_bytes,
             rate_limit_hits=self._rate_limit_hits,
@@ -226,7 +229,7 @@ class Status:
         """Return how many more jobs could begin: work may hold a slot without a worker."""
         available = self._stats(name).available
         with suppress(StoreUnavailable):
-            capacity = shared_capacities(self._gate).get(name)
+            capacity = shared_capacities(self._gate).get(CAPACITIES[name])
             if capacity is not None:
                 available = min(available, capacity.units - capacity.in_use)
         return available
@@ -234,7 +237,7 @@ class Status:
     def _judged(self) -> list[Component]:
         parts = {COMPONENTS[name]: pool_state(pool) for name, pool in self._pools.items()}
         if self._rendering is not None:
-            parts["browsers"] = browsers_state(self._rendering)
+            parts[COMPONENTS[BROWSER]] = browsers_state(self._rendering)
         parts["memory"] = memory_state(self._pressure, self._clock.now_us())
         parts["performance"] = performance_state(self._monitor)
         return [
