@@ -6,8 +6,12 @@ TidegateError
 │   ├── InvalidClaim         a claim that no limit can judge
 │   ├── InvalidSetting       a setting that stops the start
 │   ├── InvalidUrl           not an absolute http or https URL
+│   ├── TenantRequired       an admin key under /v1 has to say for which tenant it acts
 │   ├── ClaimIdReused        a claim id came back with other amounts
 │   └── IdempotencyKeyReused an Idempotency-Key came back with another request
+├── AccessRefused
+│   ├── Unauthenticated      no key was shown, or one that nobody has
+│   └── Forbidden            the key is good, but not for this
 ├── NotFound
 │   ├── TenantUnknown
 │   └── LeaseUnknown
@@ -81,6 +85,12 @@ class InvalidUrl(InvalidRequest):
     code = "invalid_url"
 
 
+class TenantRequired(InvalidRequest):
+    """An admin key has to say for which tenant it acts."""
+
+    code = "tenant_required"
+
+
 class ClaimIdReused(InvalidRequest):
     """A claim id that was granted came back with other amounts."""
 
@@ -91,6 +101,24 @@ class IdempotencyKeyReused(InvalidRequest):
     """An Idempotency-Key that was used came back with another request."""
 
     code = "idempotency_key_reused"
+
+
+class AccessRefused(TidegateError):
+    """The caller may not do this."""
+
+    code = "access_refused"
+
+
+class Unauthenticated(AccessRefused):
+    """No key was shown, or one that nobody has."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(AccessRefused):
+    """The key is good, but not for this."""
+
+    code = "forbidden"
 
 
 class NotFound(TidegateError):

@@ -48,10 +48,11 @@ class PdfSettings(_Section, frozen=True):
 
 
 class ExtractSettings(_Section, frozen=True):
-    """Extraction in WASM instances."""
+    """Extraction in WASM instances: `timeout_s` is for fetching and extracting together."""
 
-    instances: Annotated[int, Meta(ge=1, le=64)] = 2
-    timeout_s: Seconds = 5.0
+    instances: Annotated[int, Meta(ge=1, le=64)] = 4
+    timeout_s: Seconds = 10.0
+    wasm_timeout_s: Seconds = 5.0
     memory_max_bytes: Annotated[int, Meta(ge=16 * MIB, le=2048 * MIB)] = 128 * MIB
     idle_max_s: Annotated[float, Meta(gt=0, le=86_400)] = 3600.0
 

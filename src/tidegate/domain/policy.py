@@ -50,9 +50,12 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True):
-    """Other numbers for one tenant. `units` and, for rates, `burst` replace those of the limit."""
+    """Other numbers for one tenant. `units` and, for rates, `burst` replace those of the limit.
 
-    units: int
+    `units` None lifts the limit for the tenant.
+    """
+
+    units: int | None
     burst: int | None = None
 
 
@@ -83,7 +86,7 @@ class Policy:
         """Return a limit by name with the tenant's override put in. The name must exist."""
         limit = self._by_name[name]
         override = self.overrides.get(tenant, {}).get(name)
-        if override is None:
+        if override is None or override.units is None:
             return limit
         if isinstance(limit, RateLimit):
             return replace(limit, units=override.units, burst=override.burst)
@@ -101,6 +104,8 @@ class Policy:
         for field, amounts, held in (("take", claim.take, False), ("hold", claim.hold, True)):
             for resource, units in amounts.items():
                 for limit in self._limits_on(resource, field, held):
+                    if self._lifted(limit, claim.tenant):
+                        continue
                     rule = self.rule(limit, claim.tenant, now_us)
                     if type(units) is not int or not 1 <= units <= rule.units_max:
                         raise InvalidClaim(f"{field}.{resource}", units, f"1..{rule.units_max}")
@@ -120,12 +125,24 @@ class Policy:
         cells: list[Cell] = []
         rows: list[tuple[Rule, int]] = []
         for limit in self.limits:
+            if self._lifted(limit, claim.tenant):
+                continue
             try:
                 cells.append(Cell(limit.name, scope_of(limit, claim)))
             except InvalidClaim:
                 continue
             rows.append((self.rule(limit, claim.tenant, now_us), 1))
         return Ask(claim=claim, cells=tuple(cells), rows=tuple(rows), lease_us=0)
+
+    def one(self, name: str, claim: Claim, units: int, now_us: int) -> Ask:
+        """Resolve `units` of the one limit of this name, whether or not it could grant them."""
+        limit = self._by_name[name]
+        return Ask(
+            claim=claim,
+            cells=(Cell(name, scope_of(limit, claim)),),
+            rows=((self.rule(limit, claim.tenant, now_us), units),),
+            lease_us=0,
+        )
 
     def rule(self, limit: Limit, tenant: str, now_us: int) -> Rule:
         """Return the numbers in force for the tenant, with windows that reach past `now_us`."""
@@ -136,6 +153,10 @@ class Policy:
             rule = rule_of(self.limit(limit.name, tenant) if overridden else limit, now_us)
             self._rules[key] = rule
         return rule
+
+    def _lifted(self, limit: Limit, tenant: str) -> bool:
+        override = self.overrides.get(tenant, {}).get(limit.name)
+        return override is not None and override.units is None
 
     def _limits_on(self, resource: str, field: str, held: bool) -> list[Limit]:
         limits = self._by_resource.get(resource)

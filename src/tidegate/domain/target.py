@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from encodings import idna, punycode
 from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import quote
 
 from tidegate.errors import InvalidUrl
 
@@ -25,6 +26,7 @@ _URL = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/?#]+)(?P<rest>[^#]*)(?:#.*)?", re.IGNORECASE
 )
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]+\]|[^\[\]:@]+)(?::(?P<port>[0-9]{0,5}))?")
+_PATH_CHARS = "%/?:@!$&'()*+,;=[]|"
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
@@ -38,7 +40,7 @@ class Target:
     """Where one request goes. Make it with `parse_url`, which makes equal what is equal.
 
     `host` is a lower-case ASCII name without final dot, or an address without brackets. `path`
-    begins with `/` and carries the query.
+    begins with `/`, carries the query and is ASCII, with everything else percent-encoded.
     """
 
     scheme: str
@@ -85,7 +87,7 @@ def parse_url(url: str, *, length_max: int = URL_LENGTH_MAX) -> Target:
     if not 1 <= port <= 65535:
         raise InvalidUrl("url", url, "a port in 1..65535")
     rest = found["rest"]
-    path = rest if rest.startswith("/") else "/" + rest
+    path = quote(rest if rest.startswith("/") else "/" + rest, safe=_PATH_CHARS)
     return Target(scheme=scheme, host=normalize_host(authority["host"]), port=port, path=path)
 
 

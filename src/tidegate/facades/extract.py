@@ -33,8 +33,10 @@ class Extraction:
         fetcher: Fetcher,
         guard: EgressGuard,
         size_max_bytes: int,
+        wasm_cap_us: int,
     ) -> None:
         self.pool = pool
+        self._wasm_cap_us = wasm_cap_us
         self._fetcher, self._guard = fetcher, guard
         self._size_max_bytes = size_max_bytes
 
@@ -48,8 +50,9 @@ class Extraction:
 
     async def of_html(self, html: str, base_url: str | None, timeout_us: int) -> Extracted:
         """Extract a page that is here already. Raises what `Extractor.extract` raises."""
+        cap_us = min(timeout_us, self._wasm_cap_us)
         async with self.pool.lend() as extractor:
-            return await extractor.extract(html, base_url=base_url, timeout_us=timeout_us)
+            return await extractor.extract(html, base_url=base_url, timeout_us=cap_us)
 
     async def fetch(self, url: str, tenant: str, timeout_us: int) -> Fetched:
         """Fetch an HTML page through the guard. Raises what `Fetcher.fetch` raises."""

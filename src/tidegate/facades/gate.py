@@ -186,9 +186,9 @@ class AdmissionGate:
         """Hold what a lease of an earlier process holds, under the limits in force now."""
         self._store.adopt(record, self.ask(record.claim, holder=record.holder))
 
-    def set_used(self, claim: Claim) -> None:
-        """Set what the claim's limits have used to exactly the claim's amounts."""
-        self._inspect.set_used(self.ask(claim))
+    def set_used(self, limit: str, claim: Claim, units: int) -> None:
+        """Set what one limit has used, at the scope the claim's attributes name."""
+        self._inspect.set_used(self._policy.one(limit, claim, units, self._clock.now_us()))
         self._queue.serve_all()
 
     def quotas_taken(self, claim: Claim) -> dict[str, int]:

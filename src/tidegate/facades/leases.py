@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import LimitState
+from tidegate.domain.decision import Denied, LimitState
 from tidegate.domain.lease import Lease, LeaseRecord
 from tidegate.domain.plan import Plan
 from tidegate.domain.usage import UsageEntry
@@ -127,8 +127,11 @@ class Leases:
         )
         if not granted.repeated:
             await self._write_down(granted.lease)
-        limits = self._gate.limits_touched(claim) if claim.take or claim.hold else []
-        return GrantedClaim(lease=granted.lease, limits=limits, repeated=granted.repeated)
+        return GrantedClaim(
+            lease=granted.lease,
+            limits=self._gate.limits_touched(claim),
+            repeated=granted.repeated,
+        )
 
     def check(self, claim: Claim, plan: Plan) -> None:
         """Refuse what a tenant may not ask for.
@@ -145,6 +148,15 @@ class Leases:
             raise InvalidClaim("take", {}, "at least one resource in take or hold")
         if not 0 <= claim.priority <= plan.priority_max:
             raise InvalidClaim("priority", claim.priority, f"0..{plan.priority_max}")
+
+    def explain(self, claim: Claim, plan: Plan) -> tuple[Denied | None, list[LimitState]]:
+        """Say how a tenant's claim would be decided now, and how its limits stand.
+
+        Raises:
+            InvalidClaim: naming the field.
+        """
+        self.check(claim, plan)
+        return self._gate.explain(with_request(claim)), self._gate.limits_touched(claim)
 
     async def renew(self, tenant: str, lease_id: str, lease_s: float, plan: Plan) -> int:
         """Move a lease's expiry; return it in microseconds since the epoch.

@@ -67,14 +67,19 @@ class OperationTracker:
         """Start the stopwatch of an operation. `full_cap`: it has all the time there is."""
         return Operation(operation_type, started_us=self._clock.now_us(), full_cap=full_cap)
 
-    def finish(self, operation: Operation, *, success: bool) -> bool:
-        """Report an operation that ended by itself. False if it had been reported before."""
+    def finish(self, operation: Operation, *, success: bool, judged: bool = True) -> bool:
+        """Report an operation that ended by itself. False if it had been reported before.
+
+        `judged`: the end says something about the service, not only about what was asked for.
+        """
         if operation.ended:
             return False
         operation.ended = True
         operation.releases.clear()
         duration_us = self._clock.now_us() - operation.started_us
-        self._monitor.record_operation(operation.operation_type, duration_us, success)
+        self._monitor.record_operation(
+            operation.operation_type, duration_us, success, judged=judged
+        )
         return True
 
     async def cleanup_on_timeout(self, operation: Operation) -> bool:

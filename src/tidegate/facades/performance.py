@@ -72,7 +72,13 @@ class PerformanceMonitor:
         self._total = self._successful = self._timeouts = self._items = 0
 
     def record_operation(
-        self, operation_type: str, duration_us: int, success: bool, items_processed: int = 0
+        self,
+        operation_type: str,
+        duration_us: int,
+        success: bool,
+        items_processed: int = 0,
+        *,
+        judged: bool = True,
     ) -> None:
         """Record an operation that ended by itself.
 
@@ -81,13 +87,16 @@ class PerformanceMonitor:
             duration_us: Below zero, after the clock was set back, counts as zero.
             success: Whether the caller got what it asked for.
             items_processed: Pages, links, results; summed up for the statistics.
+            judged: False where the end says nothing about the service, such as an address that
+                does not exist: counted, but not part of the score.
         """
         outcome = _Outcome(
             operation_type=operation_type, duration_us=max(0, duration_us), success=success
         )
         self._count(outcome)
         self._items += items_processed
-        self._window.append(outcome)
+        if judged:
+            self._window.append(outcome)
 
     def record_timeout(
         self,

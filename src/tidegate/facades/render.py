@@ -55,6 +55,11 @@ class Rendering:
         probe = self._probe
         return probe.result() if probe is not None and probe.done() else None
 
+    async def probed(self) -> BrowserReport:
+        """Return what the probe found, once it has."""
+        assert self._probe is not None, "start before rendering"
+        return await asyncio.shield(self._probe)
+
     async def start(self) -> None:
         """Probe the browser and warm the pool, behind the start of the service."""
         self._probe = asyncio.create_task(self._warm())
@@ -77,8 +82,7 @@ class Rendering:
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_us / 1e6
-        assert self._probe is not None, "start before rendering"
-        report = await asyncio.shield(self._probe)
+        report = await self.probed()
         if not report.usable:
             return await self._degraded(page, tenant, report, timeout_us)
         for attempt in range(1, TRIES_MAX + 1):

@@ -47,7 +47,8 @@ class Tenants:
 
     Args:
         plans: By name; what each grants.
-        changed: Called after each change of the directory, to put new limits in force.
+
+    `changed` is called after each change of the directory, to put new limits in force.
     """
 
     def __init__(
@@ -57,11 +58,10 @@ class Tenants:
         clock: Clock,
         secrets: Secrets,
         plans: Mapping[str, Plan],
-        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._clock, self._secrets = store, clock, secrets
         self.plans = dict(plans)
-        self._changed = changed
+        self.changed: Callable[[], None] = lambda: None
         self._directory = _EMPTY
 
     @property
@@ -74,7 +74,7 @@ class Tenants:
         if self._store.version() == self._directory.version:
             return False
         self._directory = await self._store.load()
-        self._changed()
+        self.changed()
         return True
 
     async def authenticate(self, key: str) -> Tenant | None:
@@ -213,6 +213,10 @@ class Tenants:
         await self.get(tenant_id)
         keys = (key for key in self._directory.keys.values() if key.tenant == tenant_id)
         return sorted(keys, key=lambda key: key.created_us)
+
+    async def audit(self, *, tenant_id: str | None, limit: int) -> list[AuditEntry]:
+        """Return the newest entries first, of one tenant or of all."""
+        return await self._store.audit(tenant_id=tenant_id, limit=limit)
 
     def plan(self, tenant: Tenant) -> Plan:
         """Return the tenant's plan; the smallest one if settings no longer know it."""

@@ -18,12 +18,18 @@ from tidegate.domain.lease import Lease
 from tidegate.domain.usage import StoredAnswer, UsageEntry, UsageOutcome
 from tidegate.errors import (
     AdmissionDenied,
+    DocumentUnreadable,
+    EgressRefused,
     IdempotencyKeyReused,
+    InvalidRequest,
     StoreUnavailable,
+    UpstreamFailed,
+    UpstreamRejected,
     WorkFailed,
     WorkTimeout,
 )
 from tidegate.facades.gate import AdmissionGate
+from tidegate.facades.metrics import Metrics
 from tidegate.facades.operations import Operation, OperationTracker
 from tidegate.ports.clock import Clock
 from tidegate.ports.usage_ledger import UsageLedger
@@ -64,6 +70,15 @@ class Job:
     digest: bytes = b""
 
 
+_ASKED_FOR = (
+    asyncio.CancelledError,
+    EgressRefused,
+    UpstreamFailed,
+    UpstreamRejected,
+    DocumentUnreadable,
+    InvalidRequest,
+)
+
 Work = Callable[[int], Awaitable[T]]
 """Does the work within the microseconds it is given."""
 
@@ -78,10 +93,11 @@ class Workload:
         tracker: OperationTracker,
         ledger: UsageLedger,
         clock: Clock,
+        metrics: Metrics,
         answers_kept_us: int,
     ) -> None:
         self._gate, self._tracker, self._ledger = gate, tracker, ledger
-        self._clock = clock
+        self._clock, self._metrics = clock, metrics
         self._answers_kept_us = answers_kept_us
         self._turns: dict[tuple[str, str], _Turns] = {}
         self._recording: set[asyncio.Task[None]] = set()
@@ -133,10 +149,12 @@ class Workload:
         try:
             async with hold as lease:
                 admitted_s = loop.time()
-                queued_us = 0 if job.wait_us is not None else round((admitted_s - asked_s) * 1e6)
+                queued_us = round((admitted_s - asked_s) * 1e6)
+                self._metrics.queue_wait(queued_us)
+                left_us = job.cap_us if job.wait_us is not None else job.cap_us - queued_us
                 operation = self._tracker.begin(job.operation, full_cap=job.full_cap)
                 operation.holds(partial(_let_go, lease))
-                result = await self._work(job, operation, work, max(1, job.cap_us - queued_us))
+                result = await self._work(job, operation, work, max(1, left_us))
             compute_us = round((loop.time() - admitted_s) * 1e6)
             reply = encode(result, loop.time() - asked_s)
             _check_size(reply)
@@ -156,8 +174,10 @@ class Workload:
         except (TimeoutError, WorkTimeout):
             await self._tracker.cleanup_on_timeout(operation)
             raise WorkTimeout(job.operation, job.cap_us) from None
-        except BaseException:
-            self._tracker.finish(operation, success=False)
+        except BaseException as error:
+            # A dead address or a client that hung up is no fault of the service.
+            asked_for = isinstance(error, _ASKED_FOR)
+            self._tracker.finish(operation, success=False, judged=not asked_for)
             raise
         self._tracker.finish(operation, success=True)
         return result
@@ -178,6 +198,7 @@ class Workload:
         self, job: Job, outcome: UsageOutcome, compute_us: int, reply: Reply | None
     ) -> None:
         now_us = self._clock.now_us()
+        self._metrics.operation(job.operation, outcome, compute_us, job.claim.tenant)
         entry = UsageEntry(
             tenant=job.claim.tenant,
             source=job.operation,

@@ -15,11 +15,13 @@ PIECE = 1 << 20
 LINK_TEXT_MAX_BYTES = 4096
 WHITE_SPACE = " \t\n\r\f"
 
-# What WHATWG URL takes off both ends of an address.
+# What WHATWG URL takes off both ends of an address, and out of it.
 _ENDS = "".join(map(chr, range(0x21)))
+_REMOVED = {ord(character): None for character in "\t\n\r"}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _DROPPED_SCHEMES = frozenset({"javascript:", "data:", "vbscript:"})
-# Addresses that joining would not change: most links are such, and joining is slow.
+_RELATIVE = re.compile(r"((?:\.\./)*)([\w%~-][^:;\\]*)")
+_ORIGIN = re.compile(r"https?://[^/?#\[\]\\]+")
 _ABSOLUTE = re.compile(r"https?://[^/?#\[\]\\][^\[\]\\]*")
 
 
@@ -41,62 +43,89 @@ def _decode(text: bytes) -> str:
 
 def _line(text: bytes) -> str:
     """Return the text on one line. A character cut in two at the end vanishes."""
-    return b" ".join(text.split()).decode("utf-8", "ignore")
+    return b" ".join(text.split()).decode("utf-8", "ignore").strip(" ")
 
 
-def _clean(href: bytes) -> str:
-    text = href.decode("utf-8", "ignore").strip(_ENDS)
-    return text.translate({9: None, 10: None, 13: None})
+class Base:
+    """The address that the links of a page are seen from."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        match = _ORIGIN.match(url)
+        self._origin = match[0] if match and self._join(".") else None
+        # A page repeats its links, and at most 10,000 differ; fewer still are the folders.
+        self._known: dict[bytes, str | None] = {}
+        self._folders: dict[str, str] = {}
+
+    def absolute(self, href: bytes) -> str | None:
+        """Return the whole address, or None for one that leads to no page."""
+        if href not in self._known:
+            text = href.decode("utf-8", "ignore").strip(_ENDS).translate(_REMOVED)
+            self._known[href] = self._quick(text) or self._join(text)
+        return self._known[href]
+
+    def _quick(self, href: str) -> str | None:
+        """Join what needs no parsing, as most links do. Joining costs more than all the rest."""
+        if _ABSOLUTE.fullmatch(href):
+            return href
+        if self._origin is None or "/." in href.lstrip("./") or "//" in href:
+            return None
+        if href[:1] == "/":
+            return None if href[:2] == "/." else self._origin + href
+        match = _RELATIVE.fullmatch(href)
+        if match is None:
+            return None
+        if match[1] not in self._folders:
+            self._folders[match[1]] = urljoin(self._url, match[1] + ".")
+        return self._folders[match[1]] + match[2]
+
+    def _join(self, href: str) -> str | None:
+        scheme = _SCHEME.match(href)
+        if scheme and scheme[0].lower() in _DROPPED_SCHEMES:
+            return None
+        try:
+            return urljoin(self._url, href)
+        except ValueError:
+            return None
 
 
-def absolute(href: str, base: str) -> str | None:
-    """Return the address as seen from `base`, or None for one that leads to no page."""
-    if _ABSOLUTE.fullmatch(href):
-        return href
-    scheme = _SCHEME.match(href)
-    if scheme and scheme[0].lower() in _DROPPED_SCHEMES:
-        return None
-    try:
-        return urljoin(base, href)
-    except ValueError:
-        return None
-
-
-def _base(base_url: str | None, records: Iterable[Record]) -> str:
-    base = base_url or ""
+def _base(base_url: str | None, records: Iterable[Record]) -> Base:
+    base = Base(base_url or "")
     for record in records:
         if record.kind == Kind.BASE:
-            return absolute(_clean(record.value), base) or base
+            url = base.absolute(record.value)
+            return Base(url) if url else base
     return base
 
 
-def _links(raw: RawPage, base: str, check: Callable[[], None]) -> Iterator[Link]:
+def _links(raw: RawPage, base: Base, check: Callable[[], None]) -> Iterator[Link]:
     for record in raw.records:
         if record.kind != Kind.LINK:
             continue
         check()
-        href = absolute(_clean(record.value), base)
+        href = base.absolute(record.value)
         if href is not None:
             stop = min(record.stop, record.start + LINK_TEXT_MAX_BYTES)
             yield Link(href=href, text=_line(record.name or raw.text[record.start : stop]))
 
 
-def _metadata(records: Iterable[Record], base: str) -> dict[str, str]:
+def _value(record: Record) -> str:
+    return record.value.decode("utf-8", "ignore").strip(WHITE_SPACE)
+
+
+def _metadata(records: Iterable[Record], base: Base) -> dict[str, str]:
+    """Return the first value of each name. What the elements say wins over a meta of that name."""
+    named: dict[str, str] = {}
     found: dict[str, str] = {}
     for record in records:
-        value = record.value.decode("utf-8", "ignore").strip(WHITE_SPACE)
-        if record.kind == Kind.LANG:
-            found["lang"] = value
-        elif record.kind == Kind.CANONICAL:
-            canonical = absolute(_clean(record.value), base)
-            if canonical:
-                found["canonical"] = canonical
-    for record in records:
         if record.kind == Kind.META:
-            name = _line(record.name).lower()
-            found.setdefault(name, record.value.decode("utf-8", "ignore").strip(WHITE_SPACE))
-    found.pop("", None)
-    return found
+            named.setdefault(_line(record.name).lower(), _value(record))
+        elif record.kind == Kind.LANG:
+            found["lang"] = _value(record)
+        elif record.kind == Kind.CANONICAL and (canonical := base.absolute(record.value)):
+            found["canonical"] = canonical
+    named.pop("", None)
+    return named | found
 
 
 def _title(raw: RawPage, metadata: dict[str, str]) -> str:

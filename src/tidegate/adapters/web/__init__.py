@@ -6,5 +6,5 @@ from importlib.util import find_spec
 
 from tidegate.errors import ExtraMissing
 
-if find_spec("h11") is None or find_spec("httpx") is None:
+if find_spec("h11") is None:
     raise ExtraMissing("server")

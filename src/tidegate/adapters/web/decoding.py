@@ -43,23 +43,22 @@ class Inflater:
             UpstreamRejected: it grows beyond the limit.
             UpstreamFailed: it is not compressed data.
         """
-        if self._inflate is None:
-            # Two bytes tell the formats apart.
-            self._start = data = self._start + data
-            if len(data) < 2:
-                return
-            self._inflate = self._begin(data)
+        data, self._start = self._start + data, b""
         piece = b""
         # A full step may have left output inside zlib although all input is consumed.
         while not self._over and (data or len(piece) == STEP_BYTES):
-            piece = self._step(self._inflate, data)
-            data = self._inflate.unconsumed_tail
-            if piece:
-                yield piece
-            if self._inflate.eof:
-                data = self._inflate.unused_data
-                self._over = not data.startswith(_GZIP_START)
-                self._inflate = self._inflate if self._over else self._begin(data)
+            if self._inflate is None:
+                if len(data) < 2:
+                    self._start = data
+                    return
+                self._inflate = self._begin(data)
+            if self._inflate is not None:
+                piece = self._step(self._inflate, data)
+                data = self._inflate.unconsumed_tail
+                if piece:
+                    yield piece
+                if self._inflate.eof:
+                    data, piece, self._inflate = self._inflate.unused_data, b"", None
 
     def finish(self) -> None:
         """Check that the answer was whole. Nothing at all is whole: some errors have no body.
@@ -67,14 +66,19 @@ class Inflater:
         Raises:
             UpstreamFailed: it ended early.
         """
-        if self._start and not self._over:
+        if self._inflate is not None or (self._start and not self._members):
             raise UpstreamFailed("the compressed answer ends early")
 
-    def _begin(self, start: bytes) -> zlib._Decompress:
+    def _begin(self, start: bytes) -> zlib._Decompress | None:
+        """Return what undoes the format that two bytes tell, or None for padding at the end."""
+        gzipped = start.startswith(_GZIP_START)
+        if self._members and not gzipped:
+            self._over = True
+            return None
         if self._members == MEMBERS_MAX:
             raise UpstreamRejected(f"the answer has more than {MEMBERS_MAX} gzip members")
         self._members += 1
-        if start.startswith(_GZIP_START):
+        if gzipped:
             return zlib.decompressobj(zlib.MAX_WBITS | 16)
         wrapped = start[0] & 0x0F == zlib.DEFLATED and int.from_bytes(start[:2], "big") % 31 == 0
         # Some servers send deflate without the zlib header that the standard asks for.

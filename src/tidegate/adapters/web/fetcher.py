@@ -1,7 +1,7 @@
 """Fetches one URL for a tenant: one connection per hop, through the egress guard, bounded.
 
-Redirects are followed here and not by the client library, because each hop is a new decision.
-Nothing is shared between fetches: no connection, no cookie.
+Each redirect is a new decision of the guard. Nothing is shared between fetches, and nothing is
+remembered within one: no connection, no cookie.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urljoin
 
-import httpx
+import h11
 
-from tidegate.adapters.web.decoding import Decoder
+from tidegate.adapters.web.client import Answer, BrokenOff, TunnelDenied, get
+from tidegate.adapters.web.decoding import STEP_BYTES, Decoder
 from tidegate.adapters.web.failures import explain, verdict_of_guard
 from tidegate.adapters.web.media import declared, sniffed
 from tidegate.domain.target import Target, parse_url
@@ -29,16 +30,13 @@ RAW_EXTRA_BYTES = 64 * 1024
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
-PIECES_PER_TURN = 32
-"""Pieces of a body after which others get their turn; a hostile server sends them a byte each."""
-
 
 class HttpFetcher:
-    """`Fetcher` on httpx. Without `ssl_context`, trusts the system's authorities and certifi's."""
+    """`Fetcher` on h11. Without `ssl_context`, trusts the authorities that the system trusts."""
 
     def __init__(self, user_agent: str, *, ssl_context: ssl.SSLContext | None = None) -> None:
         self._user_agent = user_agent
-        self._ssl_context = ssl_context or _trusted()
+        self._ssl_context = ssl_context or ssl.create_default_context()
         self._deadlines: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -56,12 +54,12 @@ class HttpFetcher:
         """
         target = parse_url(request.url)
         try:
-            async with self._deadline(timeout_us), self._client(request, passage) as client:
+            async with self._deadline(timeout_us):
                 for _ in range(REDIRECTS_MAX + 1):
-                    answer = await self._hop(client, target, request, passage)
-                    if isinstance(answer, Fetched):
-                        return answer
-                    target = answer
+                    outcome = await self._hop(target, request, passage)
+                    if isinstance(outcome, Fetched):
+                        return outcome
+                    target = outcome
         except TimeoutError:
             if self._closed:
                 raise UpstreamFailed("the fetcher was closed") from None
@@ -88,40 +86,25 @@ class HttpFetcher:
                 if not self._deadlines:
                     self._idle.set()
 
-    def _client(self, request: FetchRequest, passage: Passage) -> httpx.AsyncClient:
-        proxy = httpx.Proxy(passage.proxy_url, auth=(passage.username, passage.password))
-        return httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(proxy=proxy, verify=self._ssl_context),
-            headers={
-                "User-Agent": self._user_agent,
-                "Accept": ", ".join([*sorted(request.media_types), "*/*;q=0.1"]),
-                "Accept-Encoding": "gzip, deflate",
-            },
-            # One deadline bounds the whole fetch; no step of it needs another.
-            timeout=httpx.Timeout(None),
-            trust_env=False,
-        )
-
     async def _hop(
-        self, client: httpx.AsyncClient, target: Target, request: FetchRequest, passage: Passage
+        self, target: Target, request: FetchRequest, passage: Passage
     ) -> Fetched | Target:
         """Ask once. Return the answer, or where it redirects to."""
-        refusals_before = len(passage.refusals)
+        headers = {
+            "User-Agent": self._user_agent,
+            "Accept": ", ".join([*sorted(request.media_types), "*/*;q=0.1"]),
+            "Accept-Encoding": "gzip, deflate",
+        }
+        before = len(passage.refusals)
         try:
-            async with client.stream("GET", target.url) as response:
-                verdict_of_guard(target, response, passage.refusals[refusals_before:])
-                if response.status_code in REDIRECTS and "location" in response.headers:
-                    return _redirect(target, response.headers["location"])
-                return await _read(target, response, request)
-        except httpx.HTTPError as error:
-            raise explain(target, error, passage.refusals[refusals_before:]) from error
-
-
-def _trusted() -> ssl.SSLContext:
-    """Trust what httpx brings and what the machine has: slim images have no store of their own."""
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context
+            async with get(target, headers, passage, self._ssl_context) as answer:
+                verdict_of_guard(target, answer, passage.refusals[before:])
+                location = answer.header(b"location")
+                if answer.status in REDIRECTS and location:
+                    return _redirect(target, location)
+                return await _read(target, answer, request)
+        except (TunnelDenied, BrokenOff, h11.RemoteProtocolError, OSError) as error:
+            raise explain(target, error, passage.refusals[before:]) from error
 
 
 def _redirect(target: Target, location: str) -> Target:
@@ -136,17 +119,17 @@ def _redirect(target: Target, location: str) -> Target:
         raise UpstreamFailed(f"{target.host} redirects to what is not {error.allowed}") from error
 
 
-async def _read(target: Target, response: httpx.Response, request: FetchRequest) -> Fetched:
-    media_type, charset = declared(response.headers.get("content-type", ""))
+async def _read(target: Target, answer: Answer, request: FetchRequest) -> Fetched:
+    media_type, charset = declared(answer.header(b"content-type"))
     if media_type is not None:
-        _check_type(media_type, response.status_code, request.media_types)
-    body = await _body(response, request.size_max_bytes)
+        _check_type(media_type, answer.status, request.media_types)
+    body = await _body(answer, request.size_max_bytes)
     if media_type is None:
         media_type = sniffed(body)
-        _check_type(media_type, response.status_code, request.media_types)
+        _check_type(media_type, answer.status, request.media_types)
     return Fetched(
         final_url=target.url,
-        status=response.status_code,
+        status=answer.status,
         media_type=media_type,
         charset=charset,
         body=body,
@@ -159,15 +142,15 @@ def _check_type(media_type: str, status: int, allowed: frozenset[str]) -> None:
         raise UpstreamRejected(f"the answer ({status}) is {media_type}, not {wanted}")
 
 
-async def _body(response: httpx.Response, size_max_bytes: int) -> bytes:
+async def _body(answer: Answer, size_max_bytes: int) -> bytes:
     too_large = UpstreamRejected(f"the answer is larger than {size_max_bytes} bytes")
     raw_max_bytes = size_max_bytes + RAW_EXTRA_BYTES
-    decoder = Decoder(response.headers.get("content-encoding", ""), size_max_bytes=size_max_bytes)
-    if int(response.headers.get("content-length", 0)) > raw_max_bytes:
+    decoder = Decoder(answer.header(b"content-encoding"), size_max_bytes=size_max_bytes)
+    if int(answer.header(b"content-length") or 0) > raw_max_bytes:
         raise too_large
     body = bytearray()
-    raw_bytes = turns = 0
-    async for raw in response.aiter_raw():
+    raw_bytes = 0
+    async for raw in answer.body():
         raw_bytes += len(raw)
         if raw_bytes > raw_max_bytes:
             raise too_large
@@ -175,9 +158,7 @@ async def _body(response: httpx.Response, size_max_bytes: int) -> bytes:
             body += piece
             if len(body) > size_max_bytes:
                 raise too_large
-            await asyncio.sleep(0)
-        turns += 1
-        if turns % PIECES_PER_TURN == 0:
-            await asyncio.sleep(0)
+            if len(piece) == STEP_BYTES:
+                await asyncio.sleep(0)
     decoder.finish()
     return bytes(body)

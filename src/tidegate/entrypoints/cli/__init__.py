@@ -1,1 +1,87 @@
-"""The command line."""
+"""The command line. Subcommands are imported when they are called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+try:
+    import click
+except ImportError:
+    sys.exit("tidegate: the command needs an optional part: pip install 'tidegate[cli]'")
+
+from tidegate.errors import InvalidSetting, TidegateError
+
+COMMANDS = {
+    "serve": ("tidegate.entrypoints.cli.serve", "serve"),
+    "tenant": ("tidegate.entrypoints.cli.tenant", "tenant"),
+    "admin-key": ("tidegate.entrypoints.cli.admin_key", "admin_key"),
+}
+SUMMARIES = {
+    "serve": "Serve render, extract, PDF and claims over HTTP.",
+    "tenant": "Create, list, suspend, resume and delete tenants.",
+    "admin-key": "Show where the admin key is, or replace it.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order they are shown."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Show summaries without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tidegate")
+def cli() -> None:
+    """Tidegate: one gate between tenants and everything scarce."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; what goes wrong on purpose is one sentence and a status, no traceback."""
+    try:
+        cli.main(arguments, prog_name="tidegate", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except TidegateError as error:
+        click.echo(f"tidegate: {error}", err=True)
+        sys.exit(2 if isinstance(error, InvalidSetting) else 1)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF.get(str(error.name).split(".")[0])
+        if extra is None:
+            raise
+        click.echo(
+            f"tidegate: this needs an optional part: pip install 'tidegate[{extra}]'", err=True
+        )
+        sys.exit(1)
+
+
+_EXTRA_OF: dict[Any, str] = {
+    "fastapi": "server",
+    "fastapi_swagger": "server",
+    "h11": "server",
+    "httpx": "server",
+    "pydantic": "server",
+    "starlette": "server",
+    "structlog": "server",
+    "uvicorn": "server",
+    "yaml": "server",
+}

@@ -1,4 +1,4 @@
-"""The one place where adapters meet facades."""
+"""The gate as a library: everything in this process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Gate(AdmissionGate):
         from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
         from tidegate.adapters.system.clock import SystemClock
 
-        check_store_url(store)
+        check_store_url("store", store)
         clock = clock or SystemClock()
         memory = MemoryAdmissionStore(
             now_us=clock.now_us, lease_prefix=f"{secrets.token_urlsafe(6)}-"
@@ -54,15 +54,15 @@ class Gate(AdmissionGate):
         )
 
 
-def check_store_url(url: str) -> None:
+def check_store_url(field: str, url: str) -> None:
     """Refuse a store that would have to be shared.
 
     Raises:
         InvalidSetting: anything but `memory://`.
     """
-    if url != "memory://":
+    if url not in ("", "memory://"):
         raise InvalidSetting(
-            "store",
+            field,
             url.split("://", 1)[0] + "://…",
-            "memory:// in this version; stores shared by several processes are not built yet",
+            "memory:// — stores that several processes share are not built yet",
         )

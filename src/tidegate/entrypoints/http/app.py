@@ -1,0 +1,44 @@
+"""The ASGI application over a running service."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+from starlette.types import ASGIApp
+
+from tidegate.bootstrap import Settings
+from tidegate.entrypoints.http import admin, claims, operations, unreadable, workloads
+from tidegate.entrypoints.http.frame import Frame
+from tidegate.facades.service import Service
+
+DESCRIPTION = """One gate between tenants and everything scarce.
+
+Show a key with every call under `/v1` (a tenant's) and `/admin` (the operator's):
+`Authorization: Bearer <key>`. Any POST under `/v1` may carry an `Idempotency-Key`.
+"""
+
+
+def create_app(service: Service, settings: Settings) -> ASGIApp:
+    """Return the application. The caller starts and stops the service."""
+    key = HTTPBearer(auto_error=False, description="A tenant's key, or the admin key.")
+    app = FastAPI(
+        title="Tidegate",
+        version=version("tidegate"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    unreadable.install(app)
+    for router in (workloads.router, claims.router, admin.router):
+        app.include_router(router, dependencies=[Depends(key)])
+    app.include_router(operations.router)
+    operations.install_docs(app)
+    open_routes = settings.open_routes
+    closed = frozenset(
+        name for name in ("health", "metrics", "docs") if not getattr(open_routes, name)
+    )
+    return Frame(app, service, body_max_bytes=settings.body_max_bytes, closed=closed)

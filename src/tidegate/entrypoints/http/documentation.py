@@ -1,0 +1,185 @@
+"""Examples of answers for the OpenAPI document, one for each kind of answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_INSTANT = "2026-11-21T14:00:00Z"
+_STATE = {
+    "name": "operations",
+    "scope": ["acme"],
+    "units": 1000,
+    "remaining": 999,
+    "reset_s": 41.5,
+}
+_TENANT = {
+    "id": "acme",
+    "name": "Acme",
+    "plan": "free",
+    "owner": {"id": "", "name": "Ann", "email": "ann@acme.example"},
+    "status": "active",
+    "suspended_reason": "",
+    "quotas": {
+        "requests_per_second": 20,
+        "requests_burst": 40,
+        "operations_per_minute": 1000,
+        "operations_per_month": 10000,
+        "cache_bytes": 104857600,
+        "storage_bytes": 1073741824,
+        "sessions": 100,
+    },
+    "isolation_level": "strong",
+    "generation": 1,
+    "created_at": _INSTANT,
+    "updated_at": _INSTANT,
+}
+
+_EXAMPLES: dict[str, Any] = {
+    "render": {
+        "url": "https://example.com/",
+        "final_url": "https://example.com/",
+        "status": 200,
+        "title": "Example Domain",
+        "format": "text",
+        "content": "Example Domain\n...",
+        "elapsed_s": 0.41,
+        "degraded": False,
+        "cached": False,
+    },
+    "extract": {
+        "url": "https://example.com/",
+        "title": "Example Domain",
+        "text": "Example Domain\n...",
+        "links": [{"href": "https://www.example.org/", "text": "More"}],
+        "metadata": {"description": "An example"},
+        "elapsed_s": 0.05,
+        "cached": False,
+    },
+    "pdf": {
+        "page_count": 1,
+        "metadata": {"Title": "Report"},
+        "pages": [{"number": 1, "text": "Report\n..."}],
+        "elapsed_s": 0.03,
+    },
+    "claim": {
+        "lease_id": "Qm3xT1aZ-65f1c2a0b3d41",
+        "fencing_token": 1795270000000001,
+        "expires_at": _INSTANT,
+        "granted": {"take": {}, "hold": {"gpu_slots": 1}},
+        "limits": [{"name": "gpu_slots", "scope": [], "units": 4, "remaining": 3, "reset_s": None}],
+    },
+    "explain": {
+        "granted": False,
+        "reason": "exhausted",
+        "limit": "gpu_slots",
+        "scope": [],
+        "retry_after_s": 12.5,
+        "limits": [{"name": "gpu_slots", "scope": [], "units": 4, "remaining": 0, "reset_s": None}],
+    },
+    "renew": {"lease_id": "Qm3xT1aZ-65f1c2a0b3d41", "expires_at": _INSTANT},
+    "leases": {
+        "leases": [
+            {
+                "lease_id": "Qm3xT1aZ-65f1c2a0b3d41",
+                "fencing_token": 1795270000000001,
+                "expires_at": _INSTANT,
+                "hold": {"gpu_slots": 1},
+                "claim_id": "job-1",
+            }
+        ]
+    },
+    "limits": {"limits": [_STATE]},
+    "usage": {
+        "operation_count": 12,
+        "failed_count": 1,
+        "data_bytes": 48211,
+        "compute_time_s": 3.2,
+        "storage_bytes": 0,
+        "period_start": "2026-11-01T00:00:00Z",
+        "period_end": "2026-12-01T00:00:00Z",
+    },
+    "resources": {
+        "browsers_available": 3,
+        "browsers_total": 3,
+        "pdf_workers_available": 2,
+        "pdf_workers_total": 2,
+        "memory_used_bytes": 402653184,
+        "memory_pressure": False,
+        "rate_limit_hits": 0,
+        "timeouts_count": 0,
+        "degradation_score": 0.0,
+    },
+    "tenant_created": {**_TENANT, "api_key": "tg_..."},
+    "tenant": _TENANT,
+    "tenants": {"tenants": [_TENANT]},
+    "key": {"id": "a1b2c3d4e5f6", "created_at": _INSTANT, "api_key": "tg_..."},
+    "keys": {"keys": [{"id": "a1b2c3d4e5f6", "created_at": _INSTANT}]},
+    "audit": {
+        "entries": [
+            {
+                "at": _INSTANT,
+                "actor": "admin",
+                "tenant": "acme",
+                "action": "tenant.create",
+                "detail": '{"plan": "free"}',
+            }
+        ]
+    },
+    "ready": {"ready": True, "components": [{"name": "store", "state": "ok", "detail": ""}]},
+    "health": {"components": [{"name": "store", "state": "ok", "detail": ""}], "workers": []},
+    "problem": {
+        "type": "urn:tidegate:problem:rate_limited",
+        "title": "Too many requests",
+        "status": 429,
+        "detail": "refused by requests for acme: rate_limited, retry after 0.250 s",
+        "code": "rate_limited",
+        "limit": "requests",
+        "scope": ["acme"],
+        "remaining": 0,
+        "retry_after_s": 0.25,
+    },
+}
+
+PDF_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "timeout_s": {"type": "number", "exclusiveMinimum": 0},
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["url"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "url": {"type": "string"},
+                        "timeout_s": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                },
+                "example": {"url": "https://example.com/report.pdf"},
+            },
+        },
+    }
+}
+
+
+def reply_example(kind: str, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """Return what a route documents of its answers: a good one, and the shape of problems."""
+    return {
+        status: {"content": {"application/json": {"example": _EXAMPLES[kind]}}},
+        "4XX": _problem("The request is wrong, refused, or comes too often."),
+        "5XX": _problem("The work failed, or a part of the service is not available now."),
+    }
+
+
+def _problem(description: str) -> dict[str, Any]:
+    content = {"application/problem+json": {"example": _EXAMPLES["problem"]}}
+    return {"description": description, "content": content}

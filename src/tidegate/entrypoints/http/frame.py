@@ -1,0 +1,167 @@
+"""What surrounds every request: an id, a log line, counters, the size limit, the key.
+
+Plain ASGI and not a stack of middleware classes: one pass over the request, and `receive` stays
+the server's own, so that routes can see a client hang up.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidegate.entrypoints.http.problems import problem, problem_of
+from tidegate.errors import TidegateError
+from tidegate.facades.service import Service
+
+MULTIPART_OVERHEAD_BYTES = 64 * 1024
+
+_log = structlog.get_logger("tidegate.http")
+
+OPEN_PATHS = {
+    "/healthz": "health",
+    "/readyz": "health",
+    "/metrics": "metrics",
+    "/openapi.json": "docs",
+    "/docs": "docs",
+}
+
+
+class Frame:
+    """The outermost ASGI application.
+
+    Args:
+        closed: Names of the groups in `OPEN_PATHS` that need the admin key after all.
+    """
+
+    def __init__(
+        self, app: ASGIApp, service: Service, *, body_max_bytes: int, closed: frozenset[str]
+    ) -> None:
+        self._app, self._service = app, service
+        self._body_max_bytes = body_max_bytes
+        self._closed = closed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; let other kinds of events through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, body_max_bytes=self._body_max_bytes)
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        try:
+            await self._serve(exchange)
+        except TidegateError as error:
+            await exchange.answer(self._problem(error, exchange))
+        except ClientDisconnect:
+            # Gone while its body was read; or we stopped reading a body that was too large.
+            if exchange.too_large:
+                await exchange.answer_too_large()
+        except Exception:
+            _log.exception("a bug: this request was not answered as it should be")
+            detail = f"a fault of ours; look for {exchange.request_id} in the log"
+            await exchange.answer(problem(500, "internal_error", detail))
+        finally:
+            self._note(exchange)
+            structlog.contextvars.clear_contextvars()
+
+    async def _serve(self, exchange: _Exchange) -> None:
+        await self._identify(exchange)
+        if exchange.too_large:
+            await exchange.answer_too_large()
+            return
+        await self._app(exchange.scope, exchange.receive, exchange.send)
+
+    async def _identify(self, exchange: _Exchange) -> None:
+        """Check the key of what needs one, before anything of the body is read."""
+        path, request = exchange.scope["path"], Request(exchange.scope)
+        key = _bearer(request)
+        access = self._service.access
+        if path.startswith("/v1/"):
+            tenant = await access.tenant(key, request.headers.get("x-tenant-id"))
+            request.state.tenant = tenant
+            exchange.tenant = tenant.id
+            structlog.contextvars.bind_contextvars(tenant=tenant.id)
+        elif path.startswith("/admin/") or OPEN_PATHS.get(path.rstrip("/")) in self._closed:
+            await access.admin(key)
+
+    def _problem(self, error: TidegateError, exchange: _Exchange) -> Response:
+        service = self._service
+        return problem_of(error, service.gate.policy, exchange.tenant, service.now_us())
+
+    def _note(self, exchange: _Exchange) -> None:
+        elapsed_us = round((time.perf_counter() - exchange.started_s) * 1e6)
+        route = exchange.scope.get("route")
+        template = getattr(route, "path", "unmatched")
+        method = exchange.scope["method"]
+        self._service.metrics.http(template, method, exchange.status, elapsed_us)
+        level = logging.DEBUG if template in OPEN_PATHS else logging.INFO
+        _log.log(
+            level,
+            "request",
+            method=method,
+            path=exchange.scope["path"],
+            status=exchange.status,
+            elapsed_s=round(elapsed_us / 1e6, 4),
+        )
+
+
+class _Exchange:
+    """One request on its way through: counts what comes in, remembers what went out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_max_bytes: int) -> None:
+        self.scope, self._receive, self._send = scope, receive, send
+        self.started_s = time.perf_counter()
+        self.request_id = secrets.token_hex(12)
+        self.tenant = ""
+        self.status = 499
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        headers = dict(scope["headers"])
+        multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
+        self._max_bytes = body_max_bytes + (MULTIPART_OVERHEAD_BYTES if multipart else 0)
+        length = headers.get(b"content-length", b"0")
+        self.too_large = length.isdigit() and int(length) > self._max_bytes
+        self._read_bytes = 0
+        self._replaced = False
+
+    async def receive(self) -> Message:
+        """Hand on what the client sends, up to the limit."""
+        message = await self._receive()
+        self._read_bytes += len(message.get("body", b""))
+        if self._read_bytes > self._max_bytes:
+            self.too_large = True
+            return {"type": "http.disconnect"}
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Hand on the answer, with the request's id, unless the body turned out too large."""
+        if self.too_large:
+            if not self._replaced:
+                await self.answer_too_large()
+            return
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            request_id = (b"x-request-id", self.request_id.encode())
+            message["headers"] = [*message.get("headers", []), request_id]
+        await self._send(message)
+
+    async def answer_too_large(self) -> None:
+        """Answer 413 and close: what is left of the body is not read."""
+        self.too_large, self._replaced = False, True
+        detail = f"the body is larger than {self._max_bytes} bytes"
+        await self.answer(problem(413, "too_large", detail, headers={"Connection": "close"}))
+        self.too_large = True
+
+    async def answer(self, response: Response) -> None:
+        """Send an answer of the frame's own, unless one has begun already."""
+        if self.status == 499:
+            await response(self.scope, self.receive, self.send)
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" and key.strip() else None

@@ -1,0 +1,148 @@
+"""Bodies as they come in: strict, every field bounded, unknown fields refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tidegate.domain.target import URL_LENGTH_MAX
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not hold half a surrogate pair") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Url = Annotated[Text, Field(min_length=1, max_length=URL_LENGTH_MAX)]
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Amounts = Annotated[
+    dict[Name, Annotated[int, Field(ge=1, le=2**53)]], Field(default_factory=dict, max_length=32)
+]
+TimeoutS = Annotated[float | None, Field(default=None, gt=0)]
+
+
+class Body(BaseModel):
+    """What every body keeps to."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+def example(**fields: Any) -> ConfigDict:
+    """Return the configuration of a body with an example for the documentation."""
+    return ConfigDict(**Body.model_config, json_schema_extra={"examples": [fields]})
+
+
+class Viewport(Body):
+    """Size of the browser window in pixels."""
+
+    width: Annotated[int, Field(ge=16, le=4096)] = 1280
+    height: Annotated[int, Field(ge=16, le=4096)] = 720
+
+
+class RenderBody(Body):
+    """A page to render."""
+
+    model_config = example(url="https://example.com/", format="text", wait_until="load")
+
+    url: Url
+    format: Literal["html", "text", "screenshot", "pdf"] = "html"
+    wait_until: Literal["load", "domcontentloaded", "networkidle", "commit"] = "load"
+    timeout_s: TimeoutS
+    viewport: Viewport = Viewport()
+
+
+class ExtractBody(Body):
+    """A page to extract: by its address, or sent along."""
+
+    model_config = example(url="https://example.com/")
+
+    url: Url | None = None
+    html: Text | None = None
+    timeout_s: TimeoutS
+
+
+class PdfBody(Body):
+    """A PDF to read, by its address."""
+
+    model_config = example(url="https://example.com/report.pdf")
+
+    url: Url
+    timeout_s: TimeoutS
+
+
+class ClaimBody(Body):
+    """What one piece of work needs, all or nothing."""
+
+    model_config = example(hold={"gpu_slots": 1}, lease_s=60, timeout_s=5, id="job-1")
+
+    take: Amounts
+    hold: Amounts
+    host: Name | None = None
+    user: Name | None = None
+    route: Name | None = None
+    attributes: Annotated[dict[Name, Name], Field(default_factory=dict, max_length=32)]
+    priority: Annotated[int, Field(ge=0, le=1000)] = 500
+    timeout_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    lease_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    id: Name | None = None
+
+
+class RenewBody(Body):
+    """How long a lease shall last from now on."""
+
+    model_config = example(lease_s=60)
+
+    lease_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+
+
+class OwnerBody(Body):
+    """The person or organisation behind a tenant."""
+
+    id: Annotated[Text, Field(max_length=200)] = ""
+    name: Annotated[Text, Field(max_length=200)] = ""
+    email: Annotated[Text, Field(max_length=320)] = ""
+
+
+Quotas = dict[Name, Annotated[int, Field(ge=0, le=2**53)]]
+
+
+class TenantBody(Body):
+    """A tenant to create. Without an id one is made from the name."""
+
+    model_config = example(
+        name="Acme",
+        plan="basic",
+        owner={"name": "Ann", "email": "ann@acme.example"},
+        quotas={"operations_per_minute": 500},
+    )
+
+    name: Name
+    plan: Name = "free"
+    owner: OwnerBody = OwnerBody()
+    quotas: Annotated[Quotas, Field(default_factory=dict, max_length=32)]
+    id: Name | None = None
+
+
+class TenantChange(Body):
+    """What to change of a tenant; what is left out stays. `generation` guards against others."""
+
+    model_config = example(plan="professional", generation=1)
+
+    name: Name | None = None
+    plan: Name | None = None
+    owner: OwnerBody | None = None
+    quotas: Annotated[Quotas | None, Field(default=None, max_length=32)]
+    generation: Annotated[int | None, Field(default=None, ge=1)]
+
+
+class SuspendBody(Body):
+    """Why a tenant is suspended."""
+
+    model_config = example(reason="unpaid")
+
+    reason: Annotated[Text, Field(max_length=500)] = ""

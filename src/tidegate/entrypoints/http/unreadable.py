@@ -1,0 +1,90 @@
+"""Requests that cannot be understood, before any rule is asked.
+
+Broken JSON is 400, another media type 415, and readable but wrong is 422 naming every field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tidegate.entrypoints.http.problems import problem
+
+PLACES = ("body", "query", "path", "header")
+
+
+class Unreadable(HTTPException):
+    """The body is not what its media type says."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)
+
+
+class UnsupportedMediaType(HTTPException):
+    """The body has a media type that this route does not read."""
+
+    def __init__(self, supported: str) -> None:
+        super().__init__(415, f"send {supported}")
+
+
+class WrongFields(Exception):
+    """Fields that are missing, unknown, or of the wrong type or size; as pydantic lists them."""
+
+    def __init__(self, errors: Sequence[Any]) -> None:
+        super().__init__("wrong fields")
+        self.errors = errors
+
+
+def install(app: FastAPI) -> None:
+    """Answer every such request with problem details."""
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(WrongFields, _wrong_fields)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    has_body = any(item["loc"][:1] == ("body",) for item in error.errors())
+    if has_body and media_type != "application/json" and not media_type.endswith("+json"):
+        return problem(415, "unsupported_media_type", "send application/json")
+    return fields_problem(error.errors())
+
+
+async def _wrong_fields(_: Request, error: Exception) -> Response:
+    assert isinstance(error, WrongFields)
+    return fields_problem(error.errors)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    codes = {400: "unreadable", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    code = codes.get(error.status_code, "unsupported_media_type")
+    details = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.method} is not a method of {request.url.path}",
+    }
+    detail = details.get(error.status_code, str(error.detail))
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, code, detail, headers=headers)
+
+
+def fields_problem(errors: Sequence[Any]) -> Response:
+    """Return 400 for JSON that cannot be read, otherwise 422 naming every wrong field."""
+    for item in errors:
+        if item["type"] == "json_invalid":
+            reason = item.get("ctx", {}).get("error", "")
+            return problem(400, "unreadable", f"the body is not JSON: {reason}".rstrip(": "))
+    named = [{"field": _field(item["loc"]), "message": item["msg"]} for item in errors]
+    fields = ", ".join(entry["field"] for entry in named)
+    return problem(422, "invalid_request", f"wrong: {fields}", errors=named)
+
+
+def _field(location: Sequence[Any]) -> str:
+    parts = location[1:] if location and location[0] in PLACES else location
+    return ".".join(str(part) for part in parts if part != "[key]") or "body"

@@ -1,0 +1,184 @@
+"""The running service: its parts, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Denied
+from tidegate.domain.limit import Limit, Quota
+from tidegate.domain.period import windows
+from tidegate.domain.policy import Override, Policy
+from tidegate.domain.usage import UsageTotals
+from tidegate.errors import StoreUnavailable
+from tidegate.facades.access import Access
+from tidegate.facades.gate import AdmissionGate
+from tidegate.facades.governed import Governed
+from tidegate.facades.leases import Leases
+from tidegate.facades.metrics import Metrics
+from tidegate.facades.pressure import MemoryPressure
+from tidegate.facades.status import Status
+from tidegate.facades.tenants import Tenants
+from tidegate.ports.clock import Clock
+from tidegate.ports.usage_ledger import UsageLedger
+
+TENANTS_LOOK_S = 0.5
+"""How soon a tenant changed from another process is noticed."""
+SWEEP_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+Step = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a tenant used in a period, both ends in microseconds; the end is not in it."""
+
+    totals: UsageTotals
+    period_start_us: int
+    period_end_us: int
+
+
+class Service:
+    """Everything an entrypoint needs. Parts are public: routes call them directly.
+
+    Args:
+        limits: The limits in force before tenants' quotas are put in.
+        exposition: Returns the metrics as text.
+        opened: What must run before tenants and leases are read, as (start, stop) pairs.
+        workers: What may start behind the first answer, as (start, stop) pairs.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: AdmissionGate,
+        limits: list[Limit],
+        tenants: Tenants,
+        access: Access,
+        leases: Leases,
+        governed: Governed,
+        status: Status,
+        metrics: Metrics,
+        exposition: Callable[[], str],
+        ledger: UsageLedger,
+        clock: Clock,
+        opened: list[tuple[Step, Step]],
+        workers: list[tuple[Step, Step]],
+    ) -> None:
+        self.gate, self.tenants, self.access, self.leases = gate, tenants, access, leases
+        self.governed, self.status, self.metrics = governed, status, metrics
+        self.metrics_text = exposition
+        self._limits, self._ledger, self._clock = limits, ledger, clock
+        self._opened, self._workers = opened, workers
+        self._stops: list[Step] = []
+        tenants.changed = self.apply_quotas
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start every part. What had started is stopped again if one fails.
+
+        Raises:
+            StoreUnavailable: the data folder cannot be used.
+        """
+        try:
+            await self._run_starts(self._opened)
+            await self.tenants.refresh()
+            self.apply_quotas()
+            await self._restore_quotas()
+            await self._run_starts([(self.leases.start, self.leases.stop), *self._workers])
+        except BaseException:
+            await self.stop()
+            raise
+        self._loops = [
+            asyncio.create_task(self._every(TENANTS_LOOK_S, self._look_for_changes)),
+            asyncio.create_task(self._every(SWEEP_S, self._sweep)),
+        ]
+
+    async def stop(self) -> None:
+        """Stop every part, last started first. Idempotent."""
+        self.status.draining = True
+        for loop in self._loops:
+            loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await loop
+        self._loops.clear()
+        while self._stops:
+            await self._stops.pop()()
+        self.gate.close()
+
+    def apply_quotas(self) -> None:
+        """Put the quotas of every tenant in force."""
+        overrides: dict[str, dict[str, Override]] = {}
+        for tenant in self.tenants.directory.tenants.values():
+            quotas = self.tenants.quotas(tenant)
+            overrides[tenant.id] = {
+                "requests": Override(units=quotas.requests_per_second, burst=quotas.requests_burst),
+                "operations": Override(units=quotas.operations_per_minute),
+                "operations_month": Override(units=quotas.operations_per_month or None),
+                "sessions": Override(units=quotas.sessions),
+            }
+        self.gate.set_policy(Policy(self._limits, overrides=overrides))
+
+    def now_us(self) -> int:
+        """Return the time by the service's clock."""
+        return self._clock.now_us()
+
+    async def usage(self, tenant_id: str) -> Usage:
+        """Return what a tenant used since the calendar month began."""
+        start_us, end_us, _ = windows("month", self._clock.now_us())
+        totals = await self._ledger.totals(tenant_id, since_us=start_us, until_us=end_us)
+        return Usage(totals=totals, period_start_us=start_us, period_end_us=end_us)
+
+    async def _run_starts(self, steps: list[tuple[Step, Step]]) -> None:
+        for start, stop in steps:
+            self._stops.append(stop)
+            await start()
+
+    async def _restore_quotas(self) -> None:
+        """Spend in each quota what the ledger says was spent since its window began."""
+        now_us = self._clock.now_us()
+        for limit in self._limits:
+            if not isinstance(limit, Quota) or limit.per not in ((), ("tenant",)):
+                continue
+            spent = await self._ledger.taken(since_us=windows(limit.period, now_us)[0])
+            by_scope: dict[str, int] = {}
+            for (tenant, resource), units in spent.items():
+                if resource == limit.resource:
+                    scope = tenant if limit.per else ""
+                    by_scope[scope] = by_scope.get(scope, 0) + units
+            for scope, units in by_scope.items():
+                self.gate.set_used(limit.name, Claim(tenant=scope), units)
+
+    async def _look_for_changes(self) -> None:
+        await self.tenants.refresh()
+
+    async def _sweep(self) -> None:
+        await self._ledger.sweep(now_us=self._clock.now_us())
+
+    async def _every(self, interval_s: float, step: Step) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await step()
+            except StoreUnavailable:
+                _log.exception("the data folder did not answer; trying again")
+
+
+def precheck_of(tenants: Tenants, pressure: MemoryPressure) -> Callable[[Claim], Denied | None]:
+    """Return what the gate asks before any limit: is the tenant suspended, is memory short."""
+
+    def precheck(claim: Claim) -> Denied | None:
+        tenant = tenants.directory.tenants.get(claim.tenant)
+        if tenant is not None and tenant.status == "suspended":
+            return Denied(reason="suspended")
+        if "memory" in claim.hold and pressure.under_pressure:
+            return Denied(reason="memory_pressure")
+        return None
+
+    return precheck
