@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -66,6 +65,7 @@ async def test_the_article_is_worth_extracting(site: DemoSite) -> None:
         assert (await get(site, target)).status_code == 200
 
 
+@pytest.mark.needs("pdfium")
 async def test_the_document_is_a_real_one(site: DemoSite) -> None:
     data = (await get(site, "/sample.pdf")).content
     reader = await start_pdf_reader()
@@ -105,11 +105,8 @@ async def test_a_port_that_is_taken(site: DemoSite) -> None:
     await other.stop()
 
 
+@pytest.mark.needs("ipv6")
 async def test_ipv6() -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("no IPv6 loopback")
     site = DemoSite(host="::1")
     await site.start()
     assert site.url("/app") == f"http://[::1]:{site.port}/app"

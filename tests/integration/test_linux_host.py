@@ -12,6 +12,7 @@ import pytest
 
 from tidegate.adapters.linux.host import LinuxHost, descendants
 
+pytestmark = pytest.mark.needs("linux_proc")
 MIB = 2**20
 # Takes the memory at the first line it reads, gives it back at the second.
 HOLDER = """

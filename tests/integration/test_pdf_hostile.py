@@ -20,7 +20,7 @@ from tidegate.adapters.pdfium.pdf_reader import PdfiumReader, start_pdf_reader
 from tidegate.entrypoints.demo_pages import sample_pdf
 from tidegate.errors import DocumentUnreadable, WorkerCrashed, WorkTimeout
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("pdfium", "linux_proc")]
 LONG_US = 60_000_000
 
 

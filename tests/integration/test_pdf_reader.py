@@ -22,14 +22,16 @@ from tidegate.adapters.pdfium.pdf_reader import PdfiumReader, start_pdf_reader
 from tidegate.entrypoints.demo_pages import sample_pdf
 from tidegate.errors import DocumentUnreadable, ExtraMissing, WorkerCrashed, WorkTimeout
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("pdfium", "linux_proc")]
 LONG_US = 60_000_000
 
 
 @pytest.fixture(
     params=[
         pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(
+            ("asyncio", {"use_uvloop": True}), id="uvloop", marks=pytest.mark.needs("uvloop")
+        ),
     ]
 )
 def anyio_backend(request: pytest.FixtureRequest) -> object:

@@ -15,6 +15,7 @@ import pytest
 
 from tidegate.adapters.pdfium import confine, process
 
+pytestmark = pytest.mark.needs("linux_proc")
 PARENT = 4711
 
 

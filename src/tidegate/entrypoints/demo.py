@@ -124,6 +124,7 @@ def _embedded_server(app: Starlette) -> uvicorn.Server:
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
+            """Install no handler."""
             yield
 
     config = uvicorn.Config(
