@@ -25,14 +25,14 @@ class TenantStore(Protocol):
         """Write the tenant, generation raised by one. Expected 0 creates it.
 
         Raises:
-            TenantExists: expected 0, and the id is taken.
+            TenantExists: expected 0, and the id is taken, or was by a deleted tenant.
             TenantUnknown: there is no such tenant, or it was deleted.
             GenerationConflict: somebody else was first.
         """
         ...
 
     async def delete(self, tenant_id: str, *, audit: AuditEntry) -> None:
-        """Remove the tenant and its keys, and leave a tombstone: the id may be used again.
+        """Remove the tenant, its keys and stored answers; its id is not given out again.
 
         Raises:
             TenantUnknown: there is no such tenant.

@@ -21,11 +21,16 @@ AUDIT_LIMIT_MAX = 10_000
 
 
 class MemoryTenantStore:
-    """`TenantStore` that a restart empties. Only the newest `audit_max` entries are kept."""
+    """`TenantStore` that a restart empties. Only the newest `audit_max` entries are kept.
+
+    Args:
+        tenants_max: Most tenants, deleted ones included: their ids are not given out again.
+    """
 
     def __init__(self, *, tenants_max: int = 100_000, audit_max: int = 100_000) -> None:
         self._tenants_max = tenants_max
         self._tenants: dict[str, Tenant] = {}
+        self._buried: set[str] = set()
         self._keys: dict[bytes, ApiKey] = {}
         self._audit: deque[AuditEntry] = deque(maxlen=audit_max)
         self._version = 1
@@ -42,16 +47,16 @@ class MemoryTenantStore:
         """Write the tenant, generation raised by one. Expected 0 creates it.
 
         Raises:
-            StoreUnavailable: there are `tenants_max` tenants already.
+            StoreUnavailable: there are, or were, `tenants_max` tenants already.
         """
         found = self._generation(tenant.id)
-        if expected_generation == 0 and found:
+        if expected_generation == 0 and (found or tenant.id in self._buried):
             raise TenantExists(tenant.id)
         if expected_generation and not found:
             raise TenantUnknown(tenant.id)
         if expected_generation != found:
             raise GenerationConflict(tenant.id, expected_generation, found)
-        if not found and len(self._tenants) >= self._tenants_max:
+        if not found and len(self._tenants) + len(self._buried) >= self._tenants_max:
             raise StoreUnavailable(f"{self._tenants_max} tenants are kept already")
         written = replace(tenant, generation=expected_generation + 1)
         self._tenants[tenant.id] = written
@@ -59,9 +64,10 @@ class MemoryTenantStore:
         return written
 
     async def delete(self, tenant_id: str, *, audit: AuditEntry) -> None:
-        """Remove the tenant and its keys."""
+        """Remove the tenant and its keys; remember its id."""
         if self._tenants.pop(tenant_id, None) is None:
             raise TenantUnknown(tenant_id)
+        self._buried.add(tenant_id)
         self._keys = {key.hash: key for key in self._keys.values() if key.tenant != tenant_id}
         self._changed(audit)
 

@@ -141,9 +141,14 @@ def _generation(connection: sqlite3.Connection, tenant_id: str) -> int:
     return 0 if row is None else int(row[0])
 
 
+def _is_buried(connection: sqlite3.Connection, tenant_id: str) -> bool:
+    query = "SELECT EXISTS (SELECT 1 FROM tombstones WHERE tenant = ?)"
+    return bool(connection.execute(query, (tenant_id,)).fetchone()[0])
+
+
 def _put(connection: sqlite3.Connection, *, tenant: Tenant) -> None:
     expected, found = tenant.generation - 1, _generation(connection, tenant.id)
-    if expected == 0 and found:
+    if expected == 0 and (found or _is_buried(connection, tenant.id)):
         raise TenantExists(tenant.id)
     if expected and not found:
         raise TenantUnknown(tenant.id)
@@ -163,7 +168,6 @@ def _delete(connection: sqlite3.Connection, *, tenant_id: str, deleted_us: int) 
     if not generation:
         raise TenantUnknown(tenant_id)
     connection.execute("DELETE FROM tenants WHERE id = ?", (tenant_id,))
-    # Whoever gets the id next must not be given the answers of the one before.
     connection.execute("DELETE FROM answers WHERE tenant = ?", (tenant_id,))
     connection.execute(
         "INSERT INTO tombstones (tenant, generation, deleted_us) VALUES (?, ?, ?)",
