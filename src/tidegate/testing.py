@@ -18,11 +18,15 @@ class FakeClock:
     """`Clock` that stands still until it is told otherwise."""
 
     def __init__(self, now_us: int = START_US) -> None:
-        self._now_us = now_us
+        self._now_us, self._elapsed_us = now_us, 0
 
     def now_us(self) -> int:
         """Microseconds since the epoch."""
         return self._now_us
+
+    def elapsed_us(self) -> int:
+        """Microseconds that were let pass; jumps do not count."""
+        return self._elapsed_us
 
     def set(self, now_us: int) -> None:
         """Jump to an instant, also back, as a machine's clock may."""
@@ -38,6 +42,7 @@ class FakeClock:
         if passed_us < 0:
             raise InvalidRequest("us", passed_us, ">= 0")
         self._now_us += passed_us
+        self._elapsed_us += passed_us
 
 
 class FakeHost:

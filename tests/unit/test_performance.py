@@ -141,6 +141,5 @@ def test_counters_give_the_success_rate_and_can_be_reset() -> None:
     assert (counters.render_operations, counters.successful_renders) == (100, 95)
     assert counters.failed_renders == 5
     assert counters.render_success_rate == 0.95
-    counters.rate_limit_hits += 1
     counters.reset()
     assert counters == OperationCounters()

@@ -6,7 +6,7 @@ light and a part that is not installed is missed only by those who use it.
 
 from tidegate.bootstrap.embedded import Gate
 from tidegate.bootstrap.service import open_service
-from tidegate.bootstrap.shell import admin_key, data_folder, open_tenants
+from tidegate.bootstrap.shell import admin_key, data_folder, kept_admin_key, open_tenants
 from tidegate.config import Settings, load_settings
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Settings",
     "admin_key",
     "data_folder",
+    "kept_admin_key",
     "load_settings",
     "open_service",
     "open_tenants",

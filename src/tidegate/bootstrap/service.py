@@ -31,9 +31,9 @@ def open_service(settings: Settings, folder: DataFolder) -> Service:
             f"{scheme}://…",
             "nothing: the database is SQLite in the data folder, others are not built yet",
         )
-    from tidegate.bootstrap.wiring import wire
+    from tidegate.bootstrap.wiring import Wiring
 
-    return wire(settings, folder)
+    return Wiring(settings, folder).service()
 
 
 def service_limits(settings: Settings, smallest: Plan) -> list[Limit]:

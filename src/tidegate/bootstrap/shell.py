@@ -33,6 +33,20 @@ def admin_key(settings: Settings, folder: DataFolder) -> AdminKey:
     return AdminKey(folder.path / "admin.key", given=settings.admin_key)
 
 
+def kept_admin_key(settings: Settings, folder: DataFolder) -> AdminKey:
+    """Return the admin key that is kept in the data folder, and make the folder.
+
+    Raises:
+        InvalidSetting: the key is in the settings, so the folder's would be without effect.
+        StoreUnavailable: the folder cannot be made or written to.
+    """
+    key = admin_key(settings, folder)
+    if key.given:
+        raise InvalidSetting("admin_key", "(set)", "none: the key is kept where it is set")
+    folder.create()
+    return key
+
+
 def plans_of(settings: Settings) -> dict[str, Plan]:
     """Return the plans, with the changes of the settings put in.
 

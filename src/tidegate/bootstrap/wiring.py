@@ -1,16 +1,17 @@
-"""Every part of the service, made and handed to the others. Imported only to serve."""
+"""Every part of the service, made once and handed to the others.
+
+Imports every adapter, so it is imported only inside functions, by those who serve.
+"""
 
 from __future__ import annotations
 
 import secrets
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property, partial
 from importlib.metadata import version
-from pathlib import Path
 
-from tidegate.adapters.chromium.launcher import ChromiumLauncher
 from tidegate.adapters.linux.host import LinuxHost
 from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
-from tidegate.adapters.pdfium.pdf_reader import start_pdf_reader
 from tidegate.adapters.sql.database import Database
 from tidegate.adapters.sql.lease_log import SqlLeaseLog
 from tidegate.adapters.sql.tenant_store import SqlTenantStore
@@ -18,9 +19,9 @@ from tidegate.adapters.sql.usage_ledger import SqlUsageLedger
 from tidegate.adapters.system.clock import SystemClock
 from tidegate.adapters.system.data_folder import DataFolder
 from tidegate.adapters.system.secrets import SystemSecrets
-from tidegate.adapters.wasmtime.extractor import WasmExtractorFactory
 from tidegate.adapters.web.egress_guard import FilteringProxy
 from tidegate.adapters.web.fetcher import HttpFetcher
+from tidegate.bootstrap import workers
 from tidegate.bootstrap.service import service_limits
 from tidegate.bootstrap.shell import admin_key, plans_of
 from tidegate.config import Settings
@@ -28,7 +29,6 @@ from tidegate.domain.claim import Claim
 from tidegate.domain.egress import EgressPolicy
 from tidegate.domain.health import PressureLimits
 from tidegate.domain.policy import Policy
-from tidegate.domain.pooling import PoolLimits
 from tidegate.facades.access import Access
 from tidegate.facades.extract import Extraction
 from tidegate.facades.gate import AdmissionGate
@@ -42,189 +42,221 @@ from tidegate.facades.pools import Pool
 from tidegate.facades.pressure import MemoryPressure
 from tidegate.facades.readiness import store_check
 from tidegate.facades.render import Rendering
-from tidegate.facades.service import Service, precheck_of
+from tidegate.facades.service import Service, Step, precheck_of
 from tidegate.facades.status import Status
 from tidegate.facades.tenants import Tenants
+from tidegate.facades.waiting import Answer
 from tidegate.facades.workload import Workload
 from tidegate.ports.browser import Browser
 from tidegate.ports.extractor import Extractor
 from tidegate.ports.pdf_reader import PdfReader
 
-WARM_BROWSERS = 1
-"""Browsers kept ready without demand: one start costs the first caller a tenth of its cap."""
 
+class Wiring:
+    """The parts of one service. Each is made when it is first asked for."""
 
-def wire(settings: Settings, folder: DataFolder) -> Service:
-    """Make every part. See `open_service`."""
-    clock = SystemClock()
-    limits = service_limits(settings, plans_of(settings)["free"])
-    database = Database(folder.path / "tidegate.db")
-    ledger = SqlUsageLedger(database)
-    directory = SqlTenantStore(database)
-    tenants = Tenants(
-        directory,
-        clock=clock,
-        secrets=SystemSecrets(),
-        plans=plans_of(settings),
-    )
-    store = MemoryAdmissionStore(now_us=clock.now_us, lease_prefix=f"{secrets.token_urlsafe(6)}-")
-    pressure = MemoryPressure(
-        LinuxHost(),
-        clock=clock,
-        tracked=lambda: _held(gate, "memory"),
-        limits=PressureLimits(
-            limit_bytes=settings.memory.limit_bytes,
-            threshold_percent=settings.memory.threshold_percent,
-            clear_percent=settings.memory.clear_percent,
-        ),
-    )
-    gate = AdmissionGate(
-        Policy(limits),
-        store=store,
-        inspect=store,
-        clock=clock,
-        precheck=precheck_of(tenants, pressure),
-    )
-    monitor = PerformanceMonitor()
-    tracker = OperationTracker(
-        monitor,
-        clock=clock,
-        memory_bytes=lambda: pressure.sample.measured_bytes,
-        gc_threshold_bytes=settings.memory.gc_threshold_bytes,
-    )
-    metrics = Metrics(version=version("tidegate"))
-    workload = Workload(
-        gate,
-        tracker=tracker,
-        ledger=ledger,
-        clock=clock,
-        metrics=metrics,
-        answers_kept_us=_us(settings.answers_kept_s),
-    )
-    guard = FilteringProxy(EgressPolicy.parse(",".join(settings.egress.allow)))
-    fetcher = HttpFetcher(user_agent(settings))
-    extraction, reading = _extraction(settings, guard, fetcher), _reading(settings, guard, fetcher)
-    rendering = _rendering(settings, folder.path, guard, extraction)
-    pools = {pool.name: pool for pool in (rendering.pool, extraction.pool, reading.pool)}
-    status = Status(
-        gate,
-        pools,
-        monitor=monitor,
-        pressure=pressure,
-        clock=clock,
-        components={"store": store_check(ledger, directory)},
-        rendering=rendering,
-    )
-    return Service(
-        gate=gate,
-        limits=limits,
-        tenants=tenants,
-        access=Access(tenants, is_admin_key=admin_key(settings, folder).matches),
-        leases=Leases(
-            gate,
-            log=SqlLeaseLog(database),
-            ledger=ledger,
-            clock=clock,
-            claimable=frozenset(limit.resource for limit in settings.limits if limit.claimable),
-        ),
-        governed=Governed(
-            workload,
-            rendering=rendering,
-            extraction=extraction,
-            reading=reading,
-            caps=_caps(settings),
-        ),
-        status=status,
-        metrics=metrics,
-        exposition=partial(
-            metrics.collect, gate=gate, pools=pools, pressure=pressure, monitor=monitor
-        ),
-        ledger=ledger,
-        clock=clock,
-        opened=[(database.open, database.close), (guard.start, guard.stop)],
-        workers=[
-            (pressure.start, pressure.stop),
-            (_nothing, fetcher.close),
-            (extraction.pool.start, extraction.pool.stop),
-            (reading.pool.start, reading.pool.stop),
-            (rendering.start, rendering.stop),
-            (_nothing, status.stop),
-            (_nothing, tracker.stop),
-            (_nothing, workload.stop),
-        ],
-    )
+    def __init__(self, settings: Settings, folder: DataFolder) -> None:
+        self.settings, self.folder = settings, folder
+        self.clock = SystemClock()
+        self.plans = plans_of(settings)
+        self.limits = service_limits(settings, self.plans["free"])
+        self.database = Database(folder.path / "tidegate.db")
+        self.ledger = SqlUsageLedger(self.database)
+        self.directory = SqlTenantStore(self.database)
+        self.monitor = PerformanceMonitor()
+        self.metrics = Metrics(version=version("tidegate"))
+        self.user_agent = settings.user_agent or f"Tidegate/{version('tidegate')}"
+        self.guard = FilteringProxy(EgressPolicy.parse(",".join(settings.egress.allow)))
+        self.fetcher = HttpFetcher(self.user_agent)
 
+    def service(self) -> Service:
+        """Return the service, not started."""
+        return Service(
+            gate=self.gate,
+            limits=self.limits,
+            tenants=self.tenants,
+            access=Access(self.tenants, is_admin_key=admin_key(self.settings, self.folder).matches),
+            leases=self.leases,
+            governed=self.governed,
+            status=self.status,
+            metrics=self.metrics,
+            exposition=partial(
+                self.metrics.collect,
+                gate=self.gate,
+                pools=self.pools,
+                pressure=self.pressure,
+                monitor=self.monitor,
+            ),
+            ledger=self.ledger,
+            clock=self.clock,
+            opened=[
+                (self.database.open, self.database.close),
+                (self.guard.start, self.guard.stop),
+            ],
+            workers=self.parts,
+        )
 
-def user_agent(settings: Settings) -> str:
-    """Return the name under which pages are fetched: the operator's, or our own and version."""
-    return settings.user_agent or f"Tidegate/{version('tidegate')}"
+    @property
+    def parts(self) -> list[tuple[Step, Step]]:
+        """What may start behind the first answer; stopped in the opposite order."""
+        return [
+            (self.pressure.start, self.pressure.stop),
+            (_nothing, self.fetcher.close),
+            (self.extraction.pool.start, self.extraction.pool.stop),
+            (self.reading.pool.start, self.reading.pool.stop),
+            (self.rendering.start, self.rendering.stop),
+            (_nothing, self.status.stop),
+            (_nothing, self.tracker.stop),
+            (_nothing, self.workload.stop),
+        ]
 
+    @cached_property
+    def gate(self) -> AdmissionGate:
+        """Where everything is admitted."""
+        prefix = f"{secrets.token_urlsafe(6)}-"
+        store = MemoryAdmissionStore(now_us=self.clock.now_us, lease_prefix=prefix)
+        return AdmissionGate(
+            Policy(self.limits),
+            store=store,
+            inspect=store,
+            clock=self.clock,
+            precheck=precheck_of(self.tenants, self.pressure),
+            stopwatch=self._timed,
+        )
 
-def _rendering(
-    settings: Settings, folder: Path, guard: FilteringProxy, extraction: Extraction
-) -> Rendering:
-    browser = settings.browser
-    launcher = ChromiumLauncher(
-        work_dir=folder / "browser",
-        binary=Path(browser.path) if browser.path else None,
-        sandbox=browser.sandbox,
-        uid_base=browser.uid_base,
-        user_agent=user_agent(settings),
-        tree_bytes_max=browser.memory_max_bytes,
-    )
-    pool: Pool[Browser] = Pool(
-        "browser",
-        start=launcher.launch,
-        clock=SystemClock(),
-        limits=PoolLimits(
-            size=browser.slots,
-            keep_warm=min(WARM_BROWSERS, browser.slots),
-            uses_max=browser.uses_max,
-            idle_max_us=300_000_000,
-            memory_max_bytes=browser.memory_max_bytes,
-        ),
-    )
-    return Rendering(
-        pool, launcher=launcher, guard=guard, extraction=extraction, fallback=browser.fallback
-    )
+    def _timed(self, decide: Callable[[], Answer]) -> Answer:
+        started_us = self.clock.elapsed_us()
+        answer = decide()
+        self.metrics.decision(self.clock.elapsed_us() - started_us)
+        return answer
 
+    @cached_property
+    def tenants(self) -> Tenants:
+        """Who may ask."""
+        return Tenants(self.directory, clock=self.clock, secrets=SystemSecrets(), plans=self.plans)
 
-def _extraction(settings: Settings, guard: FilteringProxy, fetcher: HttpFetcher) -> Extraction:
-    extract = settings.extract
-    pool: Pool[Extractor] = Pool(
-        "wasm",
-        start=WasmExtractorFactory(memory_max_bytes=extract.memory_max_bytes).launch,
-        clock=SystemClock(),
-        limits=PoolLimits(size=extract.instances, keep_warm=1, idle_max_us=_us(extract.idle_max_s)),
-    )
-    return Extraction(
-        pool,
-        fetcher=fetcher,
-        guard=guard,
-        size_max_bytes=settings.body_max_bytes,
-        wasm_cap_us=_us(extract.wasm_timeout_s),
-    )
+    @cached_property
+    def pressure(self) -> MemoryPressure:
+        """Whether memory is scarce; asks the gate what it has promised."""
+        memory = self.settings.memory
+        return MemoryPressure(
+            LinuxHost(),
+            clock=self.clock,
+            tracked=lambda: _held(self.gate, "memory"),
+            limits=PressureLimits(
+                limit_bytes=memory.limit_bytes,
+                threshold_percent=memory.threshold_percent,
+                clear_percent=memory.clear_percent,
+            ),
+        )
 
+    @cached_property
+    def leases(self) -> Leases:
+        """Claims over the wire."""
+        return Leases(
+            self.gate,
+            log=SqlLeaseLog(self.database),
+            ledger=self.ledger,
+            clock=self.clock,
+            claimable=frozenset(
+                limit.resource for limit in self.settings.limits if limit.claimable
+            ),
+        )
 
-def _reading(settings: Settings, guard: FilteringProxy, fetcher: HttpFetcher) -> PdfReading:
-    pool: Pool[PdfReader] = Pool(
-        "pdf",
-        start=start_pdf_reader,
-        clock=SystemClock(),
-        limits=PoolLimits(size=settings.pdf.workers, keep_warm=1, uses_max=settings.pdf.uses_max),
-    )
-    return PdfReading(pool, fetcher=fetcher, guard=guard, size_max_bytes=settings.body_max_bytes)
+    @cached_property
+    def tracker(self) -> OperationTracker:
+        """What runs now."""
+        return OperationTracker(
+            self.monitor,
+            clock=self.clock,
+            memory_bytes=lambda: self.pressure.sample.measured_bytes,
+            gc_threshold_bytes=self.settings.memory.gc_threshold_bytes,
+        )
 
+    @cached_property
+    def workload(self) -> Workload:
+        """How governed work is run."""
+        return Workload(
+            self.gate,
+            tracker=self.tracker,
+            ledger=self.ledger,
+            clock=self.clock,
+            metrics=self.metrics,
+            answers_kept_us=_us(self.settings.answers_kept_s),
+        )
 
-def _caps(settings: Settings) -> Caps:
-    return Caps(
-        render_us=_us(settings.browser.timeout_s),
-        extract_us=_us(settings.extract.timeout_s),
-        pdf_us=_us(settings.pdf.timeout_s),
-        pdf_wait_us=_us(settings.pdf.wait_s),
-        browser_bytes=settings.browser.slot_memory_bytes,
-        pdf_bytes=settings.pdf.slot_memory_bytes,
-    )
+    @cached_property
+    def governed(self) -> Governed:
+        """The workloads."""
+        browser, pdf = self.settings.browser, self.settings.pdf
+        return Governed(
+            self.workload,
+            rendering=self.rendering,
+            extraction=self.extraction,
+            reading=self.reading,
+            caps=Caps(
+                render_us=_us(browser.timeout_s),
+                extract_us=_us(self.settings.extract.timeout_s),
+                pdf_us=_us(pdf.timeout_s),
+                pdf_wait_us=_us(pdf.wait_s),
+                browser_bytes=browser.slot_memory_bytes,
+                pdf_bytes=pdf.slot_memory_bytes,
+            ),
+        )
+
+    @cached_property
+    def rendering(self) -> Rendering:
+        """Browsers."""
+        pool, launcher = workers.browsers(
+            self.settings.browser, self.folder.path / "browser", self.user_agent, self.clock
+        )
+        return Rendering(
+            pool,
+            launcher=launcher,
+            guard=self.guard,
+            extraction=self.extraction,
+            fallback=self.settings.browser.fallback,
+        )
+
+    @cached_property
+    def extraction(self) -> Extraction:
+        """WASM instances."""
+        return Extraction(
+            workers.extractors(self.settings.extract, self.clock),
+            fetcher=self.fetcher,
+            guard=self.guard,
+            size_max_bytes=self.settings.body_max_bytes,
+            wasm_cap_us=_us(self.settings.extract.wasm_timeout_s),
+        )
+
+    @cached_property
+    def reading(self) -> PdfReading:
+        """PDF workers."""
+        return PdfReading(
+            workers.pdf_readers(self.settings.pdf, self.clock),
+            fetcher=self.fetcher,
+            guard=self.guard,
+            size_max_bytes=self.settings.body_max_bytes,
+        )
+
+    @cached_property
+    def pools(self) -> dict[str, Pool[Browser] | Pool[Extractor] | Pool[PdfReader]]:
+        """Every pool, by its name."""
+        pools = (self.rendering.pool, self.extraction.pool, self.reading.pool)
+        return {pool.name: pool for pool in pools}
+
+    @cached_property
+    def status(self) -> Status:
+        """How all of it is."""
+        return Status(
+            self.gate,
+            self.pools,
+            monitor=self.monitor,
+            pressure=self.pressure,
+            clock=self.clock,
+            components={"store": store_check(self.ledger, self.directory)},
+            rendering=self.rendering,
+        )
 
 
 def _held(gate: AdmissionGate, resource: str) -> int:

@@ -13,7 +13,7 @@ from tidegate.domain.policy import Ask, Policy, taken_quotas
 from tidegate.errors import InvalidClaim
 from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
 from tidegate.facades.turn import HoldTerms
-from tidegate.facades.waiting import Answer, WaitQueue
+from tidegate.facades.waiting import Answer, Stopwatch, WaitQueue
 from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
 from tidegate.ports.clock import Clock
 
@@ -40,14 +40,15 @@ class AdmissionGate:
         clock: Clock,
         precheck: Precheck | None = None,
         waiters_max: int = WAITERS_MAX,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._policy = policy
         self._store = store
         self._inspect = inspect
         self._clock = clock
         self._precheck = precheck
-        self._queue = WaitQueue(store, inspect, waiters_max=waiters_max)
-        self._renewals = Renewals(self._renew_lease)
+        self._queue = WaitQueue(store, inspect, waiters_max=waiters_max, stopwatch=stopwatch)
+        self._renewals = Renewals(self._renew_lease, elapsed_s=self.elapsed_s)
         self.decisions: Counter[str] = Counter()
         self.releases: Counter[str] = Counter()
 
@@ -167,6 +168,11 @@ class AdmissionGate:
         """Take back a lease whose holder never heard of it; its claim's id is free again."""
         self._queue.serve(self._store.release(lease_id, void=True) or ())
 
+    @property
+    def leases_active(self) -> int:
+        """Leases that are live now."""
+        return self._inspect.leases_active()
+
     def lease(self, lease_id: str) -> LeaseRecord | None:
         """Return one live lease."""
         return self._inspect.lease(lease_id)
@@ -224,6 +230,10 @@ class AdmissionGate:
         """Count a denial by its reason."""
         self.decisions[denied.reason] += 1
         return denied
+
+    def elapsed_s(self) -> float:
+        """Return seconds since some fixed moment, for deadlines of waiting threads."""
+        return self._clock.elapsed_us() / 1e6
 
     @property
     def queue(self) -> WaitQueue:

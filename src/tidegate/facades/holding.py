@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
@@ -97,10 +96,10 @@ class SyncHold:
 
     def __enter__(self) -> Lease:
         event = threading.Event()
-        now_s = time.monotonic()
-        turn = Turn(self._gate, self._claim, self._terms, event.set, now_s)
+        now_s = self._gate.elapsed_s
+        turn = Turn(self._gate, self._claim, self._terms, event.set, now_s())
         try:
-            while (wait_s := turn.poll(time.monotonic())) is not None:
+            while (wait_s := turn.poll(now_s())) is not None:
                 event.wait(None if wait_s == inf else wait_s)
                 event.clear()
         except BaseException:
@@ -129,8 +128,8 @@ class Renewals:
     for one that is due before it would look again.
     """
 
-    def __init__(self, renew: Callable[[str, int], int]) -> None:
-        self._renew = renew
+    def __init__(self, renew: Callable[[str, int], int], *, elapsed_s: Callable[[], float]) -> None:
+        self._renew, self._elapsed_s = renew, elapsed_s
         self._kept: dict[str, tuple[float, float]] = {}
         self._lost: set[str] = set()
         self._changed = threading.Condition()
@@ -140,7 +139,7 @@ class Renewals:
 
     def keep(self, lease_id: str, lease_s: float) -> None:
         """Renew the lease at each third of `lease_s` from now on."""
-        due_s = time.monotonic() + lease_s / 3
+        due_s = self._elapsed_s() + lease_s / 3
         with self._changed:
             self._kept[lease_id] = (due_s, lease_s)
             if self._thread is None and not self._closed:
@@ -170,7 +169,7 @@ class Renewals:
     def _run(self) -> None:
         with self._changed:
             while not self._closed:
-                now_s = time.monotonic()
+                now_s = self._elapsed_s()
                 for lease_id, (due_s, lease_s) in list(self._kept.items()):
                     if due_s <= now_s:
                         self._renew_one(lease_id, lease_s, now_s)

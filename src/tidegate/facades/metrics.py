@@ -178,7 +178,7 @@ def _admission(gate: AdmissionGate) -> dict[str, Samples]:
         capacities = shared_capacities(gate)
         samples["capacity_units"] = {(name,): each.units for name, each in capacities.items()}
         samples["capacity_in_use"] = {(name,): each.in_use for name, each in capacities.items()}
-        samples["leases_active"] = {(): len(gate.leases())}
+        samples["leases_active"] = {(): gate.leases_active}
     return samples
 
 

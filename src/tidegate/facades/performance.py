@@ -22,7 +22,6 @@ class OperationCounters:
     timeouts_count: int = 0
     cleanup_operations: int = 0
     gc_triggers: int = 0
-    rate_limit_hits: int = 0
 
     @property
     def render_success_rate(self) -> float:

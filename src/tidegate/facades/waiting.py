@@ -16,6 +16,9 @@ from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Gra
 
 Answer = Grant | Refusal
 
+Stopwatch = Callable[[Callable[[], Answer]], Answer]
+"""Calls what it is given and returns its answer, noting how long that took."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Waiter:
@@ -39,9 +42,15 @@ class WaitQueue:
     """Every waiter of one gate, in order of arrival."""
 
     def __init__(
-        self, store: AdmissionStore, inspect: AdmissionInspect, *, waiters_max: int
+        self,
+        store: AdmissionStore,
+        inspect: AdmissionInspect,
+        *,
+        waiters_max: int,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._store = store
+        self._stopwatch = stopwatch
         self._inspect = inspect
         self._waiters_max = waiters_max
         self._waiters: list[Waiter] = []
@@ -53,7 +62,7 @@ class WaitQueue:
     def admit(self, ask: Ask) -> Answer:
         """Decide a claim that does not wait. It does not overtake those that do."""
         if not self._waiters:
-            return self._store.admit(ask)
+            return self._decide(ask)
         with self._lock:
             return self._try(ask)
 
@@ -116,7 +125,12 @@ class WaitQueue:
                 if refusal is not None and refusal.timed:
                     return refusal
                 return Refusal(row=row, remaining=0, wait_us=None, timed=False)
-        return self._store.admit(ask)
+        return self._decide(ask)
+
+    def _decide(self, ask: Ask) -> Answer:
+        if self._stopwatch is None:
+            return self._store.admit(ask)
+        return self._stopwatch(lambda: self._store.admit(ask))
 
     def _serve(self, freed: Collection[Cell]) -> None:
         blocked: set[Cell] = set()
@@ -131,7 +145,7 @@ class WaitQueue:
         """Try one waiter if it is first at a freed cell; say whether it has its answer now."""
         if waiter.behind not in freed or not blocked.isdisjoint(waiter.ask.cells):
             return False
-        answer = self._store.admit(waiter.ask)
+        answer = self._decide(waiter.ask)
         if isinstance(answer, Refusal) and not (waiter.capacities_only and answer.timed):
             waiter.refusal, waiter.behind = answer, waiter.ask.cells[answer.row]
             waiter.retry_us = answer.wait_us

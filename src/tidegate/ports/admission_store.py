@@ -92,6 +92,10 @@ class AdmissionInspect(Protocol):
         """Set each of the ask's cells to exactly the cost it names."""
         ...
 
+    def leases_active(self) -> int:
+        """Return how many leases are live, quickly."""
+        ...
+
     def lease(self, lease_id: str) -> LeaseRecord | None:
         """Return one live lease."""
         ...

@@ -161,6 +161,10 @@ class MemoryAdmissionStore:
             for cell, scope, row in zip(ask.cells, addresses, rows, strict=True):
                 self._tables[cell.limit].write(scope, row.cost * row.rule.unit, now)
 
+    def leases_active(self) -> int:
+        """See `AdmissionInspect.leases_active`."""
+        return len(self._leases)
+
     def lease(self, lease_id: str) -> LeaseRecord | None:
         """See `AdmissionInspect.lease`."""
         with self._lock:

@@ -11,3 +11,7 @@ class SystemClock:
     def now_us(self) -> int:
         """Microseconds since the epoch."""
         return time.time_ns() // 1000
+
+    def elapsed_us(self) -> int:
+        """Microseconds of the monotonic clock, which nobody sets."""
+        return time.monotonic_ns() // 1000
