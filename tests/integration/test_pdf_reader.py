@@ -17,7 +17,6 @@ import pytest
 
 from tests import pdf_samples as samples
 from tidegate.adapters.pdfium import frames, pdf_reader
-from tidegate.adapters.pdfium.frames import Done, Opened, Ready, Refused, Reply, Text
 from tidegate.adapters.pdfium.pdf_reader import PdfiumReader, start_pdf_reader
 from tidegate.entrypoints.demo_pages import sample_pdf
 from tidegate.errors import DocumentUnreadable, ExtraMissing, WorkerCrashed, WorkTimeout
@@ -233,70 +232,3 @@ async def test_a_worker_that_does_not_come_up(
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
         with pytest.raises(ExtraMissing, match="pdf"):
             await start_pdf_reader()
-
-
-HOSTILE = """
-import os, sys, time
-greeting, answer = (bytes.fromhex(each) for each in sys.argv[1:])
-os.write(0, greeting)
-os.read(0, 1)
-os.write(0, answer)
-time.sleep(60)
-"""
-
-
-async def start_hostile(greeting: bytes, answer: bytes) -> PdfiumReader:
-    ours, theirs = socket.socketpair()
-    command = [sys.executable, "-ISc", HOSTILE, greeting.hex(), answer.hex()]
-    with theirs:
-        process = subprocess.Popen(command, stdin=theirs.fileno())  # noqa: ASYNC220
-    reader = PdfiumReader(process, ours)
-    try:
-        await reader.greet(cap_us=LONG_US)
-    except BaseException:
-        await reader.close()
-        raise
-    return reader
-
-
-def packed(*replies: Reply) -> bytes:
-    return b"".join(map(frames.pack, replies))
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        pytest.param(b"\xff" * 8, WorkerCrashed, id="a frame of 4 GiB"),
-        pytest.param(b"\0\0\0\1\xc1", WorkerCrashed, id="no msgpack"),
-        pytest.param(packed(Ready(uid=0)), WorkerCrashed, id="out of turn"),
-        pytest.param(packed(Opened(page_count=1, metadata={}), Done()), WorkerCrashed, id="short"),
-        pytest.param(packed(Opened(page_count=1, metadata={})), WorkTimeout, id="no end"),
-        pytest.param(b"\0\0", WorkTimeout, id="half a frame"),
-    ],
-)
-async def test_a_worker_that_was_taken_over(answer: bytes, error: type[Exception]) -> None:
-    reader = await start_hostile(packed(Ready(uid=1)), answer)
-    try:
-        with pytest.raises(error):
-            await reader.read(sample_pdf(), timeout_us=500_000)
-        assert not reader.alive
-    finally:
-        await reader.close()
-    assert gone(reader.pid)
-
-
-async def test_a_greeting_that_is_none() -> None:
-    with pytest.raises(WorkerCrashed, match="Done instead of a greeting"):
-        await start_hostile(packed(Done()), b"")
-
-
-async def test_one_refusal_leaves_the_worker_idle() -> None:
-    text = Text(text="a", ends_page=True)
-    answer = packed(Opened(page_count=2, metadata={}), text, Refused(reason="page 2 is damaged"))
-    reader = await start_hostile(packed(Ready(uid=1)), answer)
-    try:
-        with pytest.raises(DocumentUnreadable, match="page 2 is damaged"):
-            await reader.read(b"", timeout_us=LONG_US)
-        assert reader.alive
-    finally:
-        await reader.close()
