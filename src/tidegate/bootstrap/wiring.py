@@ -22,7 +22,7 @@ from tidegate.adapters.system.secrets import SystemSecrets
 from tidegate.adapters.web.egress_guard import FilteringProxy
 from tidegate.adapters.web.fetcher import HttpFetcher
 from tidegate.bootstrap import workers
-from tidegate.bootstrap.service import service_limits
+from tidegate.bootstrap.limits import service_limits
 from tidegate.bootstrap.shell import admin_key, plans_of
 from tidegate.config import Settings
 from tidegate.domain.claim import Claim
