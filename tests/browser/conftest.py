@@ -44,7 +44,9 @@ def work_dir() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 async def launcher() -> AsyncIterator[ChromiumLauncher]:
     with open_folder() as folder:
-        launcher = ChromiumLauncher(work_dir=folder, uid_base=UID_BASE)
+        launcher = ChromiumLauncher(
+            work_dir=folder, uid_base=UID_BASE, user_agent="Tidegate-Test/1"
+        )
         yield launcher
         await launcher.stop()
 

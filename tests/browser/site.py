@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
+TLS_HANDSHAKE = b"\x16"
+"""First byte of a client that speaks TLS, to which there is no answer here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -60,8 +63,10 @@ class Site:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            text = head.decode("latin-1")
+            first = await reader.readexactly(1)
+            if first == TLS_HANDSHAKE:
+                return
+            text = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.requests.append(text)
             path = text.split()[1].partition("?")[0]
             answer = self.pages.get(path, Answer(status=404, body="nothing here"))

@@ -13,8 +13,10 @@ import pytest
 
 from tests.browser.conftest import AS_ROOT, UID_BASE
 from tests.browser.observe import names, node_pid, owner, proc, running, wait_until_gone
+from tidegate.adapters.chromium import browser as browsers
 from tidegate.adapters.chromium.launcher import ChromiumLauncher
 from tidegate.adapters.chromium.processes import is_running
+from tidegate.errors import BrowserUnavailable, ExtraMissing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("chromium", "playwright")]
 
@@ -63,9 +65,52 @@ async def test_a_binary_that_does_not_come_up(work_dir: Path) -> None:
     await launcher.stop()
 
 
+async def test_a_driver_that_does_not_come_up(
+    work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = shutil.which("false")
+    assert node is not None
+    monkeypatch.setenv("PLAYWRIGHT_NODEJS_PATH", node)
+    launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE)
+    report = await launcher.probe()
+    assert not report.usable
+    assert report.reason is not None
+    assert report.reason.startswith("playwright's driver did not start")
+    assert os.environ["PLAYWRIGHT_NODEJS_PATH"] == node
+    assert not names(work_dir, "node-*")
+    monkeypatch.undo()
+    # The next one is not held up by the last.
+    assert (await launcher.probe()).usable
+    await launcher.stop()
+
+
+async def test_without_playwright_it_is_named(
+    work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "playwright.async_api", None)
+    launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE)
+    with pytest.raises(ExtraMissing, match=r"tidegate\[browser\]"):
+        await launcher.launch()
+    assert not (await launcher.probe()).usable
+    await launcher.stop()
+
+
+async def test_an_unconfined_renderer_is_refused(
+    work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browsers, "is_confined", lambda pid: False)
+    launcher = ChromiumLauncher(work_dir=work_dir, uid_base=UID_BASE)
+    with pytest.raises(BrowserUnavailable, match="does not confine"):
+        await launcher.launch()
+    pid = int((work_dir / "browser-0.pid").read_text())
+    await launcher.stop()
+    assert not running(pid)
+
+
 CHILD = """
 import asyncio, os, sys
 from pathlib import Path
+from tidegate.adapters.chromium import browser as browsers
 from tidegate.adapters.chromium.launcher import ChromiumLauncher
 
 async def main(folder, stay):

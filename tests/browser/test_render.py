@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+
 import pytest
 
 from tests.browser.site import Site
@@ -13,6 +16,7 @@ from tidegate.errors import (
     InvalidUrl,
     UpstreamFailed,
     UpstreamRejected,
+    WorkTimeout,
 )
 from tidegate.ports.browser import PageRequest, RenderFormat
 from tidegate.ports.egress_guard import Passage
@@ -170,6 +174,40 @@ async def test_a_page_may_lead_elsewhere(
     assert (page.title, page.status, page.final_url) == ("there", 202, site.url("/there"))
 
 
+async def test_a_page_that_leaves_before_it_is_complete(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    site.put("/mute", mute=True)
+    site.put("/there", "<title>there</title>")
+    script = "setTimeout(() => { location = '/there' }, 200)"
+    url = site.put("/here", f"<title>here</title><img src=/mute><script>{script}</script>")
+    page = await browser.render(PageRequest(url=url), passage, timeout_us=GENEROUS_US)
+    assert (page.title, page.final_url) == ("there", site.url("/there"))
+
+
+async def test_a_page_that_never_stops_leaving(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    # Which of the three depends on where it is when it is read, but it ends.
+    url = site.put("/round", "<title>round</title><script>location.reload()</script>")
+    with suppress(WorkTimeout, UpstreamFailed):
+        page = await browser.render(PageRequest(url=url), passage, timeout_us=3_000_000)
+        assert page.title == "round"
+    assert b"fine" in await render(browser, passage, site.put("/fine", "fine"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_page_that_leads_to_a_dead_end(
+    browser: ChromiumBrowser, passage: Passage, site: Site, scheme: str
+) -> None:
+    # Over https the site is reached and speaks no TLS; over http the name does not exist.
+    end = {"http": "http://nowhere.invalid/", "https": site.url("/").replace("http:", "https:")}
+    url = site.put("/lost", f"<script>onload = () => {{ location = '{end[scheme]}' }}</script>")
+    request = PageRequest(url=url, wait_until="networkidle")
+    with pytest.raises(UpstreamFailed):
+        await browser.render(request, passage, timeout_us=GENEROUS_US)
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -213,6 +251,15 @@ async def test_a_dialog_is_dismissed(
     url = site.put("/dialog", f"<script>{script}</script>")
     page = await browser.render(PageRequest(url=url), passage, timeout_us=GENEROUS_US)
     assert page.title == "null"
+
+
+async def test_a_site_is_told_who_comes(
+    browser: ChromiumBrowser, passage: Passage, site: Site
+) -> None:
+    site.requests.clear()
+    await render(browser, passage, site.put("/who", "who"))
+    agent = f"User-Agent: Mozilla/5.0 .* HeadlessChrome/{browser.version} Tidegate-Test/1\r"
+    assert re.search(agent, site.requests[0])
 
 
 async def test_nothing_survives_from_one_page_to_the_next(

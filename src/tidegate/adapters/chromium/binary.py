@@ -76,7 +76,9 @@ def _candidates(script: Path, name: str) -> list[Path]:
 
 def _cached() -> list[Path]:
     configured = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
-    folder = Path(configured) if configured else Path.home() / ".cache" / "ms-playwright"
+    # Unlike `Path.home`, this bears a user without a home.
+    home = os.path.expanduser("~")  # noqa: PTH111
+    folder = Path(configured) if configured else Path(home, ".cache", "ms-playwright")
     return [path for pattern in _CACHED for path in sorted(folder.glob(pattern), reverse=True)]
 
 

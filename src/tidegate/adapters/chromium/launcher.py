@@ -20,7 +20,7 @@ from tidegate.adapters.chromium.jail import Jail, build_jail
 from tidegate.adapters.chromium.succession import Succession
 from tidegate.adapters.chromium.watchdog import MemoryCaps
 from tidegate.adapters.chromium.workdir import WorkDir
-from tidegate.errors import BrowserUnavailable, TidegateError
+from tidegate.errors import BrowserUnavailable
 from tidegate.ports.browser import BrowserReport
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ChromiumLauncher:
             browser = await self.launch()
             version = browser.version
             await browser.close()
-        except (TidegateError, OSError) as error:
+        except Exception as error:
             return BrowserReport(
                 usable=False, path=path, version=None, sandboxed=False, reason=str(error)
             )
