@@ -34,6 +34,9 @@ async def test_a_full_tenant_store_still_changes_what_it_has() -> None:
         await store.put(replace(tenant, id="b"), expected_generation=0, audit=note)
     assert set((await store.load()).tenants) == {"a"}
     assert len(await store.audit(tenant_id=None, limit=9)) == 2
+    await store.delete("a", audit=note)
+    with pytest.raises(StoreUnavailable):
+        await store.put(replace(tenant, id="b"), expected_generation=0, audit=note)
 
 
 async def test_a_full_ledger_refuses_new_rows_and_knows_the_old() -> None:

@@ -1,4 +1,4 @@
-"""Requests that cannot be understood, before any rule is asked.
+"""Answers to requests that fail inside the application: what its framework would say in its way.
 
 Broken JSON is 400, another media type 415, and readable but wrong is 422 naming every field.
 """
@@ -12,10 +12,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 
-from tidegate.entrypoints.http.problems import problem
+from tidegate.entrypoints.http.context import service_of
+from tidegate.entrypoints.http.problems import problem, problem_of
+from tidegate.errors import TidegateError
 
 PLACES = ("body", "query", "path", "header")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Unreadable(HTTPException):
@@ -41,10 +45,15 @@ class WrongFields(Exception):
 
 
 def install(app: FastAPI) -> None:
-    """Answer every such request with problem details."""
+    """Answer every such request with problem details.
+
+    Without the last two, the framework answers a bare 500 before the frame sees the error.
+    """
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(WrongFields, _wrong_fields)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(TidegateError, _refused)
+    app.add_exception_handler(Exception, _bug)
 
 
 async def _validation(request: Request, error: Exception) -> Response:
@@ -70,8 +79,32 @@ async def _http(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not a method of {request.url.path}",
     }
     detail = details.get(error.status_code, str(error.detail))
-    headers = dict(error.headers) if error.headers else None
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else None
     return problem(error.status_code, code, detail, headers=headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TidegateError)
+    service, tenant = service_of(request), getattr(request.state, "tenant", None)
+    name = "" if tenant is None else tenant.id
+    return problem_of(error, service.gate.policy, name, service.now_us())
+
+
+async def _bug(request: Request, _: Exception) -> Response:
+    """Answer a fault of ours; the frame logs it."""
+    detail = f"a fault of ours; look for {request.state.request_id} in the log"
+    return problem(500, "internal_error", detail)
+
+
+def _allowed(request: Request) -> str:
+    """Return every method of the path; the framework knows only those of one route there."""
+    taken = set()
+    for route in request.app.router.routes:
+        for method in METHODS:
+            match, _ = route.matches({**request.scope, "method": method})
+            if match is Match.FULL:
+                taken.update({"GET", "HEAD"} if isinstance(route, Mount) else {method})
+    return ", ".join(method for method in METHODS if method in taken)
 
 
 def fields_problem(errors: Sequence[Any]) -> Response:
