@@ -169,6 +169,20 @@ async def test_one_folder_has_one_launcher(work_dir: Path) -> None:
         await first.stop()
 
 
+async def test_two_services_do_not_end_each_other_s_browsers(work_dir: Path) -> None:
+    first = ChromiumLauncher(work_dir=work_dir / "first", uid_base=UID_BASE)
+    second = ChromiumLauncher(work_dir=work_dir / "second", uid_base=UID_BASE)
+    try:
+        kept, ended = await first.launch(), await second.launch()
+        assert not AS_ROOT or owner(kept.pid) != owner(ended.pid)
+        await ended.close()
+        await asyncio.sleep(0.2)
+        assert kept.alive
+    finally:
+        await second.stop()
+        await first.stop()
+
+
 @pytest.fixture
 def private(tmp_path: Path) -> Path:
     tmp_path.chmod(0o700)

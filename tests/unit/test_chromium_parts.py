@@ -17,6 +17,7 @@ from tidegate.adapters.chromium.flags import switches
 from tidegate.adapters.chromium.handle import ProcessHandle
 from tidegate.adapters.chromium.jail import build_jail
 from tidegate.adapters.chromium.processes import ProcessTree
+from tidegate.adapters.chromium.slots import Slots
 from tidegate.adapters.chromium.watchdog import Breach, MemoryCaps, enforce
 from tidegate.adapters.chromium.workdir import WorkDir
 from tidegate.errors import BrowserUnavailable
@@ -112,14 +113,15 @@ def test_a_browser_starts_with_an_environment_of_its_own(
     work: WorkDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIDEGATE_TEST_SECRET", "hunter2")
-    jail = build_jail(work, slot=3, uid_base=80_000, binary=Path("/usr/bin/env"))
+    uid = 80_003 if os.geteuid() == 0 else None
+    jail = build_jail(work, slot=3, uid=uid, binary=Path("/usr/bin/env"))
     # `env` stands for the browser: the option at the end makes it fail, but says who it is.
     run = subprocess.run([jail.script], capture_output=True, text=True, check=False)
     assert f"--user-data-dir={jail.profile}" in run.stderr
     assert jail.pid() > 0
     text = jail.script.read_text()
     assert "hunter2" not in text
-    assert (jail.uid == 80_003) == ("--reuid=80003" in text) == (os.geteuid() == 0)
+    assert ("--reuid=80003" in text) == (uid is not None)
     jail.wipe()
     assert not jail.profile.exists()
     with pytest.raises(OSError, match="No such file"):
@@ -131,10 +133,34 @@ def test_root_must_be_able_to_become_somebody_else(
     work: WorkDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(BrowserUnavailable, match="cannot be had"):
-        build_jail(work, slot=0, uid_base=2**32, binary=Path("/usr/bin/env"))
+        build_jail(work, slot=0, uid=2**32, binary=Path("/usr/bin/env"))
     monkeypatch.setattr(jails, "SYSTEM_PATH", str(work.path))
     with pytest.raises(BrowserUnavailable, match="setpriv"):
-        build_jail(work, slot=0, uid_base=80_000, binary=Path("/usr/bin/env"))
+        build_jail(work, slot=0, uid=80_000, binary=Path("/usr/bin/env"))
+
+
+@pytest.mark.parametrize("euid", [0, 1000])
+def test_slots_are_shared_by_nobody(monkeypatch: pytest.MonkeyPatch, euid: int) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    first, second = Slots(2_000_000), Slots(2_000_000)
+    users = [slots.uid(slots.take()) for slots in (first, second, first)]
+    assert users == ([2_000_000, 2_000_001, 2_000_002] if euid == 0 else [None] * 3)
+    first.give_back(0)
+    first.give_back(0)
+    assert second.take() == (0 if euid == 0 else 1)
+    for slot in range(3):
+        first.give_back(slot)
+        second.give_back(slot)
+
+
+def test_slots_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    slots = Slots(2_001_000)
+    taken = [slots.take() for _ in range(256)]
+    with pytest.raises(BrowserUnavailable, match="no user is free from 2001000 on"):
+        slots.take()
+    for slot in taken:
+        slots.give_back(slot)
 
 
 HOARDER = "import sys; x = bytearray(int(sys.argv[1])); print(flush=True); sys.stdin.read()"

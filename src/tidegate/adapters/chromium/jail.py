@@ -47,7 +47,7 @@ class Jail:
         self.pid_file.unlink(missing_ok=True)
 
 
-def build_jail(work: WorkDir, *, slot: int, uid_base: int, binary: Path) -> Jail:
+def build_jail(work: WorkDir, *, slot: int, uid: int | None, binary: Path) -> Jail:
     """Make the profile folder and the start script of one browser.
 
     Raises:
@@ -55,7 +55,7 @@ def build_jail(work: WorkDir, *, slot: int, uid_base: int, binary: Path) -> Jail
     """
     jail = Jail(
         slot=slot,
-        uid=uid_base + slot if os.geteuid() == 0 else None,
+        uid=uid,
         script=work.path / f"browser-{slot}.sh",
         pid_file=work.path / f"browser-{slot}.pid",
         profile=work.profiles.resolve() / str(slot),

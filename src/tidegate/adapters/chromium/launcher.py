@@ -1,7 +1,7 @@
 """Finds Chromium, proves that its sandbox holds, and starts browsers.
 
-One launcher per process and folder: its browsers share a Node driver, and each takes the lowest
-free slot, which names its profile folder and, as root, its user.
+One launcher per process and folder: its browsers share a Node driver, and each takes a slot,
+which names its profile folder and, as root, its user.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from tidegate.adapters.chromium.binary import find_binary
 from tidegate.adapters.chromium.driver import Driver
 from tidegate.adapters.chromium.flags import NOWHERE
 from tidegate.adapters.chromium.jail import Jail, build_jail
+from tidegate.adapters.chromium.slots import Slots
 from tidegate.adapters.chromium.succession import Succession
 from tidegate.adapters.chromium.watchdog import MemoryCaps
 from tidegate.adapters.chromium.workdir import WorkDir
@@ -36,7 +36,8 @@ class ChromiumLauncher:
         work_dir: A folder for this launcher alone; it is locked, and wiped at start and stop.
         binary: The Chromium to use; looked for where None.
         sandbox: False only on the operator's word: pages are then confined by their user alone.
-        uid_base: As root, browsers run as this user id plus their slot. Nobody else may have it.
+        uid_base: As root, browsers run as this user id plus their slot. These users must be ours:
+            when a browser ends, all processes of its user are killed.
         user_agent: Added to the browser's own name, so that sites know who renders them.
         proxy_url: The guard, for what no page asked for. By default that goes nowhere.
         renderer_bytes_max: A renderer with more resident memory is killed.
@@ -58,12 +59,12 @@ class ChromiumLauncher:
         self._work = WorkDir(work_dir)
         self._drivers = Succession(self._work)
         self._binary, self._sandbox = binary, sandbox
-        self._uid_base, self._proxy_url = uid_base, proxy_url
+        self._slots, self._proxy_url = Slots(uid_base), proxy_url
         self._user_agent = user_agent
         self._caps = MemoryCaps(renderer_bytes=renderer_bytes_max, tree_bytes=tree_bytes_max)
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="tidegate-chromium")
         self._starting: set[asyncio.Task[ChromiumBrowser]] = set()
-        self._browsers: dict[int, ChromiumBrowser | None] = {}
+        self._browsers: dict[int, ChromiumBrowser] = {}
         self._proven = False
         self._stopping: asyncio.Task[None] | None = None
 
@@ -116,10 +117,10 @@ class ChromiumLauncher:
             raise BrowserUnavailable("the launcher was stopped")
         binary = find_binary(self._binary)
         driver = await self._drivers.enter()
-        slot = next(slot for slot in count() if slot not in self._browsers)
-        self._browsers[slot] = None
+        slot: int | None = None
         try:
-            jail = build_jail(self._work, slot=slot, uid_base=self._uid_base, binary=binary)
+            slot = self._slots.take()
+            jail = build_jail(self._work, slot=slot, uid=self._slots.uid(slot), binary=binary)
             browser = await self._start_in(jail, driver)
         except BaseException:
             await self._leave(slot, driver)
@@ -148,8 +149,10 @@ class ChromiumLauncher:
             )
         )
 
-    async def _leave(self, slot: int, driver: Driver) -> None:
-        self._browsers.pop(slot, None)
+    async def _leave(self, slot: int | None, driver: Driver) -> None:
+        if slot is not None:
+            self._browsers.pop(slot, None)
+            self._slots.give_back(slot)
         await self._drivers.leave(driver)
 
     async def _prove(self, browser: ChromiumBrowser) -> None:
@@ -162,8 +165,7 @@ class ChromiumLauncher:
 
     async def _stop(self) -> None:
         await asyncio.gather(*self._starting, return_exceptions=True)
-        browsers = [browser for browser in self._browsers.values() if browser is not None]
-        await asyncio.gather(*(browser.close() for browser in browsers))
+        await asyncio.gather(*(browser.close() for browser in list(self._browsers.values())))
         await self._drivers.stop()
         self._scanner.shutdown(wait=False)
         await asyncio.to_thread(self._work.release)
