@@ -35,7 +35,10 @@ def redirect(location: str, status: str = "302 Found") -> bytes:
 
 
 class Remote:
-    """A server of raw bytes. `answers` maps a path to bytes, or to a coroutine that sends them."""
+    """A server of raw bytes. `answers` maps a path to bytes, or to a coroutine that sends them.
+
+    The empty path is what to do with a connection before anything was read from it.
+    """
 
     def __init__(self, answers: dict[str, bytes | Behave]) -> None:
         self.answers = answers
@@ -44,22 +47,28 @@ class Remote:
         self.gone = asyncio.Event()
         """Set when a connection has ended."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self._writers.append(writer)
 
     async def end(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            self.heads.append(head)
-            behave = self.answers[head.split(" ")[1].partition("?")[0]]
+            path = ""
+            if "" not in self.answers:
+                self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
+                path = self.heads[-1].split(" ")[1].partition("?")[0]
+            behave = self.answers[path]
             if isinstance(behave, bytes):
                 writer.write(behave)
                 await writer.drain()
@@ -86,6 +95,9 @@ async def serving(
     try:
         yield remote
     finally:
+        # asyncio loses a connection that it is accepting while its server closes.
+        for _ in range(5):
+            await asyncio.sleep(0)
         server.close()
         await remote.end()
         await server.wait_closed()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import socket
+from functools import partial
 
 import h11
 
@@ -25,6 +27,9 @@ BACKLOG = 1024
 
 HEAD_READ_BYTES = 8 * 1024
 """Step in which a head is read; by so much may it be longer than allowed."""
+
+ACCEPT_PAUSE_S = 0.1
+"""Pause when the process has no descriptor left for another connection."""
 
 
 class FilteringProxy:
@@ -46,20 +51,20 @@ class FilteringProxy:
         self._dialer = Dialer(policy, resolver, self._limits)
         self._passages: dict[str, GuardedPassage] = {}
         self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._url = ""
 
     async def start(self) -> None:
         """Bind the listener on a free loopback port."""
-        self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", 0, limit=STREAM_BUFFER_BYTES, backlog=BACKLOG
-        )
-        port = self._server.sockets[0].getsockname()[1]
-        self._url = f"http://127.0.0.1:{port}"
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        self._listener.setblocking(False)
+        self._url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listen(self._listener)
 
     def open(self, tenant: str) -> GuardedPassage:
         """Open a passage for one piece of work of `tenant`."""
-        assert self._server is not None, "start the guard before opening passages"
+        assert self._listener is not None, "start the guard before opening passages"
         passage = GuardedPassage(
             tenant=tenant, proxy_url=self._url, limits=self._limits, on_close=self._forget
         )
@@ -68,34 +73,52 @@ class FilteringProxy:
 
     async def stop(self) -> None:
         """Close the listener and every connection. Idempotent."""
-        server, self._server = self._server, None
-        if server is None:
+        listener, self._listener = self._listener, None
+        if listener is None:
             return
-        server.close()
+        if self._pause is not None:
+            self._pause.cancel()
+        asyncio.get_running_loop().remove_reader(listener)
+        listener.close()
         for passage in list(self._passages.values()):
             passage.close()
-        # A connection that was accepted but not yet seen becomes a task in the next turn.
-        await asyncio.sleep(0)
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        await server.wait_closed()
 
     def _forget(self, passage: GuardedPassage) -> None:
         self._passages.pop(passage.username, None)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = Stream(reader, writer)
-        if self._server is None or len(self._connections) >= self._limits.connections_max:
-            client.abort()
-            return
-        connection = asyncio.get_running_loop().create_task(self._serve(client))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
-        # Not in `_serve`: a task that is cancelled before its first step runs none of it.
-        connection.add_done_callback(lambda _: client.abort())
+    def _listen(self, listener: socket.socket) -> None:
+        # Neither asyncio's server nor `sock_accept`: ended at the wrong moment, both lose a
+        # connection that they have just accepted.
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    async def _serve(self, client: Stream) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:
+            loop.remove_reader(listener)
+            self._pause = loop.call_later(ACCEPT_PAUSE_S, self._listen, listener)
+            return
+        if len(self._connections) >= self._limits.connections_max:
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        connection = loop.create_task(self._serve(accepted))
+        self._connections.add(connection)
+        connection.add_done_callback(partial(self._ended, accepted))
+
+    def _ended(self, accepted: socket.socket, connection: asyncio.Task[None]) -> None:
+        self._connections.discard(connection)
+        # Not in `_serve`: a task that is cancelled before its first step runs none of it.
+        accepted.close()
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        client = Stream(*await asyncio.open_connection(sock=accepted, limit=STREAM_BUFFER_BYTES))
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head_max_bytes)
         try:
             try:
@@ -105,9 +128,11 @@ class FilteringProxy:
                     return
                 await client.send(rejection.write(parser))
             await client.linger()
-        except (OSError, TimeoutError, Refused, h11.ProtocolError):
+        except (OSError, Refused, h11.ProtocolError):
             # Whoever is on the other side sees an answer that breaks off, which is what it is.
             return
+        finally:
+            client.abort()
 
     async def _carry(self, client: Stream, parser: h11.Connection) -> None:
         request = await self._head(client, parser)
