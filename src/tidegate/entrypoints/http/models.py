@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from tidegate.domain.target import URL_LENGTH_MAX
+
+ENTRIES_MAX = 32
+"""Most fields of a body, and most entries of a map in it."""
 
 
 def _text(value: str) -> str:
@@ -17,11 +27,20 @@ def _text(value: str) -> str:
     return value
 
 
+def _few(value: Any) -> Any:
+    """Refuse many entries before each is looked at: to report a million of them takes seconds."""
+    if isinstance(value, dict) and len(value) > ENTRIES_MAX:
+        raise ValueError(f"must have at most {ENTRIES_MAX} entries")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_text)]
 Url = Annotated[Text, Field(min_length=1, max_length=URL_LENGTH_MAX)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Amounts = Annotated[
-    dict[Name, Annotated[int, Field(ge=1, le=2**53)]], Field(default_factory=dict, max_length=32)
+    dict[Name, Annotated[int, Field(ge=1, le=2**53)]],
+    BeforeValidator(_few),
+    Field(default_factory=dict, max_length=ENTRIES_MAX),
 ]
 TimeoutS = Annotated[float | None, Field(default=None, gt=0)]
 
@@ -30,6 +49,11 @@ class Body(BaseModel):
     """What every body keeps to."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: Any) -> Any:
+        return _few(value)
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -85,7 +109,11 @@ class ClaimBody(Body):
     host: Name | None = None
     user: Name | None = None
     route: Name | None = None
-    attributes: Annotated[dict[Name, Name], Field(default_factory=dict, max_length=32)]
+    attributes: Annotated[
+        dict[Name, Name],
+        BeforeValidator(_few),
+        Field(default_factory=dict, max_length=ENTRIES_MAX),
+    ]
     priority: Annotated[int, Field(ge=0, le=1000)] = 500
     timeout_s: Annotated[float, Field(ge=0, le=60)] = 0.0
     lease_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
@@ -108,7 +136,11 @@ class OwnerBody(Body):
     email: Annotated[Text, Field(max_length=320)] = ""
 
 
-Quotas = dict[Name, Annotated[int, Field(ge=0, le=2**53)]]
+Quotas = Annotated[
+    dict[Name, Annotated[int, Field(ge=0, le=2**53)]],
+    BeforeValidator(_few),
+    Field(max_length=ENTRIES_MAX),
+]
 
 
 class TenantBody(Body):
@@ -124,7 +156,7 @@ class TenantBody(Body):
     name: Name
     plan: Name = "free"
     owner: OwnerBody = OwnerBody()
-    quotas: Annotated[Quotas, Field(default_factory=dict, max_length=32)]
+    quotas: Annotated[Quotas, Field(default_factory=dict)]
     id: Name | None = None
 
 
@@ -136,7 +168,7 @@ class TenantChange(Body):
     name: Name | None = None
     plan: Name | None = None
     owner: OwnerBody | None = None
-    quotas: Annotated[Quotas | None, Field(default=None, max_length=32)]
+    quotas: Quotas | None = None
     generation: Annotated[int | None, Field(default=None, ge=1)]
 
 

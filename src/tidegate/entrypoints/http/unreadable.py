@@ -19,6 +19,8 @@ from tidegate.entrypoints.http.problems import problem, problem_of
 from tidegate.errors import TidegateError
 
 PLACES = ("body", "query", "path", "header")
+FIELD_LENGTH_MAX = 300
+"""Longest name of a field that is repeated in an answer: a caller may send any."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -120,4 +122,5 @@ def fields_problem(errors: Sequence[Any]) -> Response:
 
 def _field(location: Sequence[Any]) -> str:
     parts = location[1:] if location and location[0] in PLACES else location
-    return ".".join(str(part) for part in parts if part != "[key]") or "body"
+    name = ".".join(str(part) for part in parts if part != "[key]")
+    return name[:FIELD_LENGTH_MAX] or "body"
