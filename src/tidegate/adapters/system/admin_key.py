@@ -23,7 +23,7 @@ class AdminKey:
     def __init__(self, path: Path, *, given: str | None = None) -> None:
         self.path = path
         self.given = given is not None
-        self._digest = _digest(given) if given is not None else b""
+        self._digest = _digest(given or "")
         self._seen: tuple[int, int] | None = None
 
     def ensure(self) -> str | None:
@@ -49,7 +49,8 @@ class AdminKey:
                 os.fsync(file.fileno())
             fresh.replace(self.path)
         except OSError as error:
-            raise StoreUnavailable(f"the admin key file {self.path}: {error.strerror}") from error
+            reason = (error.strerror or "it cannot be written").lower()
+            raise StoreUnavailable(f"the admin key file {self.path}: {reason}") from error
         return key
 
     def matches(self, key: str) -> bool:
@@ -71,4 +72,7 @@ class AdminKey:
 
 
 def _digest(key: str) -> bytes:
+    """Return what is compared. No key at all has no digest, and so matches nothing."""
+    if not key:
+        return b""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 try:
     import click
 except ImportError:
     sys.exit("tidegate: the command needs an optional part: pip install 'tidegate[cli]'")
 
-from tidegate.errors import InvalidSetting, TidegateError
+from tidegate.entrypoints.cli.output import mute, open_standard_streams, say
+from tidegate.errors import InvalidRequest, TidegateError
 
 COMMANDS = {
     "serve": ("tidegate.entrypoints.cli.serve", "serve"),
@@ -54,24 +55,31 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; what goes wrong on purpose is one sentence and a status, no traceback."""
+    open_standard_streams()
     try:
         cli.main(arguments, prog_name="tidegate", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except TidegateError as error:
-        click.echo(f"tidegate: {error}", err=True)
-        sys.exit(2 if isinstance(error, InvalidSetting) else 1)
+        # 2 is what click says to wrong options, too: another try needs another command line.
+        _fail(str(error), 2 if isinstance(error, InvalidRequest) else 1)
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get(str(error.name).split(".")[0])
         if extra is None:
             raise
-        click.echo(
-            f"tidegate: this needs an optional part: pip install 'tidegate[{extra}]'", err=True
-        )
-        sys.exit(1)
+        _fail(f"this needs an optional part: pip install 'tidegate[{extra}]'", 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        mute(1)
+        _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _fail(sentence: str, status: int) -> NoReturn:
+    say(f"tidegate: {sentence}", err=True)
+    sys.exit(status)
 
 
 _EXTRA_OF: dict[Any, str] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tidegate import bootstrap
+from tidegate.entrypoints.cli.output import say
 
 
 @click.group()
@@ -20,7 +21,10 @@ def path() -> None:
     """Print the file that holds the admin key."""
     settings = bootstrap.load_settings(os.environ, folder=Path.cwd())
     folder = bootstrap.data_folder(settings, os.environ)
-    click.echo(bootstrap.kept_admin_key(settings, folder).path)
+    file = bootstrap.kept_admin_key(settings, folder).path
+    click.echo(file)
+    if not file.exists():
+        say("It is not there yet: the first `tidegate serve` makes it.", err=True)
 
 
 @admin_key.command()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from pathlib import Path
 from typing import Final
 
-import click
 from msgspec.structs import replace
 
 from tidegate.bootstrap import Settings
+from tidegate.entrypoints.cli.output import say
 from tidegate.entrypoints.demo import DemoSite
 from tidegate.facades.service import Service
 
 TENANTS: Final = (("Acme", "free"), ("Globex", "basic"))
+WIDTH = 100
 BROWSER_WAIT_S = 5.0
 """How long the greeting waits to learn whether there is a browser."""
 
@@ -42,46 +44,53 @@ class Welcome:
         browser = await self._browser(service)
         lines = [
             "",
-            f"Tidegate answers at {address}   documentation: {address}/docs",
-            f"Admin key           {self._data_dir / 'admin.key'}",
-            *(f"Tenant {name.lower():<12} {keys[name]}   (plan {plan})" for name, plan in TENANTS),
+            f"Tidegate answers at  {address}",
+            f"Documentation        {address}/docs",
+            f"Demo pages           {self._site.url('/')}",
+            f"Admin key            in {self._data_dir / 'admin.key'}",
+            *(
+                f"Tenant {name.lower():<13} key {keys[name]}  ({plan} plan)"
+                for name, plan in TENANTS
+            ),
             "",
-            "This is for trying out: data and keys are new at each start and thrown away at the",
-            f"end, and the pages of {self._site.url('/')} may be fetched, also",
-            "more often than one host usually may. Paste these:",
+            "A place to try things: data and keys are new at each start and gone at the end.",
+            "Its pages may be fetched although they are on this machine, and often.",
+            "",
+            "Paste these into another terminal:",
             "",
             *self._calls(address, keys["Acme"], browser),
             "",
             "Ctrl-C ends it.",
+            "",
         ]
-        click.echo("\n".join(lines))
+        say("\n".join(lines))
 
     def _calls(self, address: str, key: str, no_browser: str | None) -> list[str]:
-        render = self._call(address, key, "render", "/app", ', "format": "text"')
-        if no_browser is not None:
-            render = [
-                f"# No usable browser ({no_browser}),",
-                '# so this answer comes from a plain fetch and says "degraded": true.',
-                *render,
-            ]
+        if no_browser is None:
+            title = ["# Render a page whose text is written by JavaScript"]
         else:
-            render = ["# A page that builds its title by JavaScript, rendered:", *render]
+            title = [
+                *_comment(f"There is no usable browser: {no_browser}"),
+                '# So no script of this page is run, and the answer says "degraded": true',
+            ]
         return [
-            *render,
+            *title,
+            self._call(address, key, "render", "/app", ', "format": "text"'),
             "",
-            "# An article, extracted:",
-            *self._call(address, key, "extract", "/article"),
+            "# Extract the text and links of an article",
+            self._call(address, key, "extract", "/article"),
             "",
-            "# A PDF, read page by page:",
-            *self._call(address, key, "pdf", "/sample.pdf"),
+            "# Read a PDF page by page",
+            self._call(address, key, "pdf", "/sample.pdf"),
         ]
 
-    def _call(self, address: str, key: str, work: str, path: str, more: str = "") -> list[str]:
-        return [
-            f"curl -sS {address}/v1/{work} -H 'Authorization: Bearer {key}' \\",
-            "  -H 'Content-Type: application/json' \\",
-            f"""  -d '{{"url": "{self._site.url(path)}"{more}}}'""",
-        ]
+    def _call(self, address: str, key: str, work: str, path: str, more: str = "") -> str:
+        """Return one line, so that it can be copied and searched for; it ends the answer's line."""
+        return (
+            f"curl -sS -w '\\n' {address}/v1/{work} -H 'Authorization: Bearer {key}' "
+            "-H 'Content-Type: application/json' "
+            f"""-d '{{"url": "{self._site.url(path)}"{more}}}'"""
+        )
 
     async def _browser(self, service: Service) -> str | None:
         """Return why there is no usable browser, or None if there is one."""
@@ -89,5 +98,10 @@ class Welcome:
             async with asyncio.timeout(BROWSER_WAIT_S):
                 report = await service.governed.browser()
         except TimeoutError:
-            return "it is still being started"
+            return f"none was up within {BROWSER_WAIT_S:g} s"
         return None if report.usable else report.reason
+
+
+def _comment(text: str) -> list[str]:
+    """Return shell comments, of any text: what a program said may hold line ends."""
+    return [f"# {line}" for line in textwrap.wrap(" ".join(text.split()), WIDTH - 2)]

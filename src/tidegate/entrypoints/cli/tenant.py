@@ -12,6 +12,7 @@ import click
 
 from tidegate.bootstrap import data_folder, load_settings, open_tenants
 from tidegate.domain.tenant import Tenant
+from tidegate.entrypoints.cli.output import say
 from tidegate.facades.tenants import Tenants
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def create(name: str, tenant_id: str | None, plan: str, quotas: tuple[str, ...])
     created, key = _run(work)
     click.echo(f"tenant {created.id} on plan {created.plan}")
     click.echo(f"key    {key}")
-    click.echo("The key is shown this once: keep it.", err=True)
+    say("The key is shown this once: keep it.", err=True)
 
 
 @tenant.command("list")
@@ -54,7 +55,7 @@ def list_() -> None:
     for each in tenants:
         click.echo(f"{each.id:<24} {each.plan:<14} {each.status:<10} {each.name}")
     if not tenants:
-        click.echo("no tenants yet: tidegate tenant create NAME", err=True)
+        say("no tenants yet: tidegate tenant create NAME", err=True)
 
 
 @tenant.command()

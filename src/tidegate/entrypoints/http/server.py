@@ -3,101 +3,85 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.bootstrap import Settings
+from tidegate.entrypoints.ending import Ending
 from tidegate.entrypoints.http.app import create_app
-from tidegate.errors import InvalidSetting
+from tidegate.entrypoints.http.listener import address_of
+from tidegate.entrypoints.http.problems import problem
 from tidegate.facades.service import Service
 
 KEEP_ALIVE_S = 5
-BACKLOG = 2048
+LAST_WORD_S = 1.0
+"""How long a cancelled request may take to give everything back and say that it was."""
 
 Ready = Callable[[Service, str], Awaitable[None]]
 
 
-def bind(settings: Settings) -> socket.socket:
-    """Bind the address of the settings, so that a taken port is said before anything starts.
-
-    Raises:
-        InvalidSetting: the port is in use, or the address is not ours.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM
-        )[0]
-    except socket.gaierror as error:
-        raise InvalidSetting("host", settings.host, f"an address: {error.strerror}") from None
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = (error.strerror or str(error)).lower()
-        raise InvalidSetting(
-            "port",
-            settings.port,
-            f"a free port on {settings.host} ({reason}); name another one in TIDEGATE_PORT",
-        ) from None
-    return listener
-
-
 async def serve(
-    settings: Settings, service: Service, listener: socket.socket, ready: Ready
+    settings: Settings, service: Service, listener: socket.socket, ready: Ready, ending: Ending
 ) -> None:
-    """Serve until SIGTERM or SIGINT, finish what is in flight, and stop the service.
+    """Serve until the end is asked for, finish what is in flight, and stop the service.
 
     Args:
         settings: See `Settings`.
         service: Not started yet.
-        listener: From `bind`; closed when this returns.
+        listener: Bound; closed when this returns.
         ready: Called with the address once requests are answered.
+        ending: The first request for the end lets work finish, a second one cuts it short.
     """
-    await service.start()
+    server = _server(settings, service)
     try:
-        server = _Server(
-            uvicorn.Config(
-                create_app(service, settings),
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=round(settings.shutdown_s),
-                proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=list(settings.trusted_proxies),
-            ),
-            on_exit=lambda: setattr(service.status, "draining", True),
-        )
-        async with asyncio.TaskGroup() as group:
-            announcing = group.create_task(_announce(server, service, address_of(listener), ready))
-            await server.serve(sockets=[listener])
-            announcing.cancel()
+        await service.start()
+        ending.hand_over(server.end)
+        await _serve(server, listener, lambda: ready(service, address_of(listener)))
+        await server.cut_short()
     finally:
         await service.stop()
         listener.close()
 
 
-def address_of(listener: socket.socket) -> str:
-    """Return the URL under which a bound socket is reached."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host and "[" not in host else f"http://{host}:{port}"
+async def _serve(
+    server: _Server, listener: socket.socket, ready: Callable[[], Awaitable[None]]
+) -> None:
+    """Serve, and greet beside it. A greeting that fails ends the service with its error."""
 
-
-async def _announce(server: _Server, service: Service, address: str, ready: Ready) -> None:
-    with suppress(asyncio.CancelledError):
+    async def greet() -> None:
         await server.answering.wait()
-        await ready(service, address)
+        await ready()
+
+    greeting = asyncio.ensure_future(greet())
+    greeting.add_done_callback(server.greeted)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        greeting.cancel()
+        await asyncio.wait([greeting])
+    if not greeting.cancelled():
+        greeting.result()
+
+
+def _server(settings: Settings, service: Service) -> _Server:
+    config = uvicorn.Config(
+        _Interruptible(create_app(service, settings)),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_s)),
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
+    return _Server(config, on_end=lambda: setattr(service.status, "draining", True))
 
 
 class _Server(uvicorn.Server):
@@ -107,10 +91,11 @@ class _Server(uvicorn.Server):
     before browsers and workers are gone.
     """
 
-    def __init__(self, config: uvicorn.Config, *, on_exit: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, *, on_end: Callable[[], None]) -> None:
         super().__init__(config)
         self.answering = asyncio.Event()
-        self._on_exit = on_exit
+        self._on_end = on_end
+        self._cutting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start answering, and say so."""
@@ -119,16 +104,54 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Turn the first signal into an orderly end, a second one into a quick one."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end, number)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+        """Leave them alone."""
+        yield
 
-    def _end(self, number: int) -> None:
-        self._on_exit()
-        self.handle_exit(number, None)
+    def greeted(self, greeting: asyncio.Future[None]) -> None:
+        """End if the greeting failed."""
+        if not greeting.cancelled() and greeting.exception() is not None:
+            self.should_exit = True
+
+    def end(self, asked: int) -> None:
+        """Let work finish at the first time of asking; cut it short at the second."""
+        self._on_end()
+        self.should_exit = True
+        if asked > 1:
+            self.force_exit = True
+            self._cutting = self._cutting or asyncio.create_task(self.cut_short())
+
+    async def cut_short(self) -> None:
+        """Cancel every request that is still served, let it say so, and close its connection."""
+        tasks = set(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORD_S)
+        for connection in list(self.server_state.connections):
+            transport = connection.transport
+            if transport is not None:
+                transport.abort()
+
+
+class _Interruptible:
+    """Answers 503 to requests that the end of the service cuts short: nothing else cancels one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if not begun:
+                headers = {"Retry-After": "1", "Connection": "close"}
+                answer = problem(503, "unavailable", "the service is ending", headers=headers)
+                await answer(scope, receive, send)
