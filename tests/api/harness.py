@@ -81,7 +81,8 @@ class Caller:
 
     async def usage(self) -> dict[str, Any]:
         """Return what the tenant used."""
-        return good(await self.get("/v1/usage"))
+        used: dict[str, Any] = good(await self.get("/v1/usage"))
+        return used
 
     async def remaining(self) -> dict[str, int]:
         """Return what is left of each limit."""

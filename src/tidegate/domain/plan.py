@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from tidegate.domain.rate import TICKS_MAX, Rate
 from tidegate.errors import InvalidLimit
 
 MIB = 2**20
 GIB = 2**30
 USD = 1_000_000
 
-QUOTA_MAX = 2**53
-"""Largest amount a quota may be set to: exact in every store and in JSON."""
+QUOTA_MAX = TICKS_MAX - 1
+"""Largest amount a quota may be set to: what a limit can count, exact in every store and JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,11 @@ class Quotas:
             least = 0 if field.name == "operations_per_month" else 1
             if type(value) is not int or not least <= value <= QUOTA_MAX:
                 raise InvalidLimit(f"quotas.{field.name}", value, f"{least}..{QUOTA_MAX}")
+        burst = self.requests_burst
+        try:
+            Rate(units=self.requests_per_second, period_us=1_000_000, burst=burst)
+        except InvalidLimit as error:
+            raise InvalidLimit("quotas.requests_burst", burst, error.allowed) from None
 
     def override(self, changes: dict[str, int]) -> Quotas:
         """Return these quotas with `changes` (a map of field name to amount) put in.

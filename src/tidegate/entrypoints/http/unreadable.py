@@ -45,6 +45,16 @@ class WrongFields(Exception):
         super().__init__("wrong fields")
         self.errors = errors
 
+    @classmethod
+    def named(cls, messages: dict[str, str]) -> WrongFields:
+        """Return what is wrong with each of these fields of a body."""
+        return cls(
+            [
+                {"type": "wrong", "loc": ("body", name), "msg": message}
+                for name, message in messages.items()
+            ]
+        )
+
 
 def install(app: FastAPI) -> None:
     """Answer every such request with problem details.

@@ -15,7 +15,6 @@ from tidegate.entrypoints.http.context import CallPart, ServicePart, until_gone
 from tidegate.entrypoints.http.documentation import PDF_BODY, reply_example
 from tidegate.entrypoints.http.models import ExtractBody, PdfBody, RenderBody
 from tidegate.entrypoints.http.unreadable import UnsupportedMediaType, WrongFields
-from tidegate.errors import InvalidRequest
 from tidegate.facades.extract import ExtractedPage
 from tidegate.facades.render import Rendered
 from tidegate.facades.workload import Reply
@@ -78,25 +77,24 @@ async def _pdf_input(request: Request) -> tuple[str | None, bytes | None, float 
     if media_type != "multipart/form-data":
         raise UnsupportedMediaType("multipart/form-data or application/json")
     async with request.form(max_files=1, max_fields=2) as form:
-        unknown = sorted(set(form) - {"file", "timeout_s"})
-        if unknown:
-            raise InvalidRequest(unknown[0], "(set)", "file | timeout_s")
-        upload, timeout = form.get("file"), form.get("timeout_s")
+        upload, seconds = form.get("file"), _seconds(form.get("timeout_s"))
+        wrong = dict.fromkeys(sorted(set(form) - {"file", "timeout_s"}), "no field of an upload")
         if not isinstance(upload, UploadFile):
-            raise InvalidRequest("file", "(missing)", "an uploaded file")
-        return None, await upload.read(), _seconds(timeout)
+            wrong["file"] = "an uploaded file is wanted"
+        if seconds is not None and not 0 < seconds < float("inf"):
+            wrong["timeout_s"] = "must be a number of seconds > 0"
+        if wrong:
+            raise WrongFields.named(wrong)
+        assert isinstance(upload, UploadFile)
+        return None, await upload.read(), seconds
 
 
 def _seconds(text: Any) -> float | None:
-    if text is None:
-        return None
+    """Return the number in a field of an upload; NaN if it is none."""
     try:
-        seconds = float(text)
+        return None if text is None else float(text)
     except (TypeError, ValueError):
-        seconds = float("nan")
-    if not 0 < seconds < float("inf"):
-        raise InvalidRequest("timeout_s", str(text)[:64], "a number of seconds > 0")
-    return seconds
+        return float("nan")
 
 
 def _rendered(page: Rendered, elapsed_s: float, url: str, page_format: RenderFormat) -> Reply:
