@@ -162,6 +162,16 @@ async def test_a_closed_passage_lets_nothing_through(scheme: str) -> None:
     assert remote.heads == []
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_refusal_after_more_than_the_passage_remembers(scheme: str) -> None:
+    async with guarding("") as guard:
+        passage = guard.open("acme")
+        for _ in range(101):
+            with pytest.raises(EgressRefused, match="it leads to a private address"):
+                await fetch(f"{scheme}://10.0.0.1/", passage)
+    assert len(passage.refusals) == 100
+
+
 async def test_what_is_no_url_is_said_at_once() -> None:
     async with guarding("") as guard:
         with pytest.raises(InvalidUrl):

@@ -63,4 +63,7 @@ def explain(target: Target, error: Exception, refusals: Sequence[Refusal]) -> Wo
 def _denied(target: Target, status: int, reason: str) -> WorkFailed:
     if status == 407:
         return EgressRefused(target.url, "the passage is closed")
+    if status == 403:
+        # The passage remembers its first refusals only; this one came after those.
+        return EgressRefused(target.url, reason)
     return UpstreamFailed(f"{target.host} could not be reached: {reason}")
