@@ -34,6 +34,15 @@ _TENANT = {
     "updated_at": _INSTANT,
 }
 
+_READY = {
+    "ready": True,
+    "draining": False,
+    "components": [
+        {"name": "store", "state": "ok", "detail": "usage and tenants can be read"},
+        {"name": "browsers", "state": "ok", "detail": "1 of 3 lent, 0 idle, 0 failed"},
+    ],
+}
+
 _EXAMPLES: dict[str, Any] = {
     "render": {
         "url": "https://example.com/",
@@ -125,8 +134,29 @@ _EXAMPLES: dict[str, Any] = {
             }
         ]
     },
-    "ready": {"ready": True, "components": [{"name": "store", "state": "ok", "detail": ""}]},
-    "health": {"components": [{"name": "store", "state": "ok", "detail": ""}], "workers": []},
+    "ready": _READY,
+    "health": {
+        "readiness": _READY,
+        "pools": [
+            {
+                "name": "browser",
+                "total": 3,
+                "available": 2,
+                "in_use": 1,
+                "failed": 0,
+                "workers": [
+                    {
+                        "worker_id": "browser-1",
+                        "healthy": True,
+                        "operations": 17,
+                        "memory_bytes": 86196224,
+                        "age_s": 312.5,
+                        "idle_s": 0.0,
+                    }
+                ],
+            }
+        ],
+    },
     "problem": {
         "type": "urn:tidegate:problem:rate_limited",
         "title": "Too many requests",
