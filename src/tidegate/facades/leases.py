@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Denied, LimitState
+from tidegate.domain.decision import Denied, Granted, LimitState
 from tidegate.domain.lease import Lease, LeaseRecord
 from tidegate.domain.plan import Plan
 from tidegate.domain.usage import UsageEntry
 from tidegate.errors import (
+    AdmissionDenied,
     InvalidClaim,
     LeaseLost,
     LeaseUnknown,
@@ -25,14 +28,15 @@ from tidegate.errors import (
 )
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.holding import wait_for_grant
+from tidegate.facades.lease_book import LeaseBook
 from tidegate.facades.turn import HoldTerms
 from tidegate.ports.clock import Clock
 from tidegate.ports.lease_log import LeaseLog
 from tidegate.ports.usage_ledger import UsageLedger
 
 HOLDER = "http"
-ENDED_MAX = 10_000
-"""Ended leases that are remembered, so that a repeated release is not an error."""
+LEASES = "leases"
+"""How the number of leases that a plan allows is called in a refusal."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,24 +76,23 @@ class Leases:
         claimable: frozenset[str],
         interval_s: float = 0.25,
     ) -> None:
-        self._gate, self._log, self._ledger, self._clock = gate, log, ledger, clock
+        self._gate, self._book, self._ledger, self._clock = gate, LeaseBook(log), ledger, clock
         self._claimable = claimable
         self._interval_s = interval_s
-        self._live: dict[str, set[str]] = {}
-        self._ended: OrderedDict[str, str] = OrderedDict()
+        self._pending: Counter[str] = Counter()
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take over the leases of an earlier process, then look for expired ones regularly."""
-        for record in await self._log.load():
+        for record in await self._book.load():
             try:
                 self._gate.adopt(record)
             except InvalidClaim as error:
                 # A limit that is gone holds nothing; its lease has nothing to give back.
                 _log.warning("lease %s is dropped: %s", record.id, error)
-                await self._log.forget([record.id])
+                await self._book.strike_off([record.id])
             else:
-                self._live.setdefault(record.claim.tenant, set()).add(record.id)
+                self._book.add(record)
         await self._reclaim()
         self._ticker = asyncio.create_task(self._tick())
 
@@ -99,6 +102,12 @@ class Leases:
             self._ticker.cancel()
             with suppress(asyncio.CancelledError):
                 await self._ticker
+        await self._book.stop()
+
+    @property
+    def tenants(self) -> set[str]:
+        """Who has leases that were claimed over the wire."""
+        return self._book.tenants
 
     async def claim(self, claim: Claim, terms: ClaimTerms, plan: Plan) -> GrantedClaim:
         """Grant a tenant's claim and write its lease down.
@@ -113,20 +122,14 @@ class Leases:
         self.check(claim, plan)
         if not 0 < terms.lease_s <= plan.lease_max_s:
             raise InvalidClaim("lease_s", terms.lease_s, f"> 0 and <= {plan.lease_max_s}")
-        if len(self._live.get(claim.tenant, ())) >= plan.leases_max:
-            raise InvalidClaim("hold", "one more lease", f"at most {plan.leases_max} at once")
-        granted = await wait_for_grant(
-            self._gate,
-            with_request(claim),
-            HoldTerms(
-                timeout_s=terms.timeout_s,
-                lease_s=terms.lease_s,
-                capacities_only=False,
-                holder=HOLDER,
-            ),
-        )
-        if not granted.repeated:
-            await self._write_down(granted.lease)
+        self._check_room(claim, plan)
+        self._pending[claim.tenant] += 1
+        try:
+            granted = await self._grant(claim, terms)
+        finally:
+            self._pending[claim.tenant] -= 1
+            if not self._pending[claim.tenant]:
+                del self._pending[claim.tenant]
         return GrantedClaim(
             lease=granted.lease,
             limits=self._gate.limits_touched(claim),
@@ -171,15 +174,7 @@ class Leases:
             expires_us = self._gate.renew(lease_id, lease_s=lease_s)
         except LeaseLost:
             raise LeaseUnknown(lease_id) from None
-        await self._log.put(
-            LeaseRecord(
-                id=record.id,
-                claim=record.claim,
-                fencing_token=record.fencing_token,
-                expires_us=expires_us,
-                holder=record.holder,
-            )
-        )
+        await self._book.write(replace(record, expires_us=expires_us))
         return expires_us
 
     async def release(self, tenant: str, lease_id: str) -> None:
@@ -188,12 +183,12 @@ class Leases:
         Raises:
             LeaseUnknown: the tenant never had such a lease, or it ended long ago.
         """
-        if self._ended.get(lease_id) == tenant:
+        if self._book.had(tenant, lease_id):
             return
         self._owned(tenant, lease_id)
         self._gate.release_lease(lease_id)
-        self._strike_off(lease_id, tenant)
-        await self._log.forget([lease_id])
+        self._book.end(tenant, lease_id)
+        await self._book.strike_off([lease_id])
 
     def of_tenant(self, tenant: str) -> list[LeaseRecord]:
         """Return the tenant's live leases that were claimed over the wire, oldest first."""
@@ -201,36 +196,61 @@ class Leases:
 
     async def release_all(self, tenant: str) -> None:
         """Give back everything a tenant holds: it is being removed."""
-        lease_ids = sorted(self._live.get(tenant, ()))
+        lease_ids = sorted(self._book.live(tenant))
         for lease_id in lease_ids:
             self._gate.release_lease(lease_id)
-            self._strike_off(lease_id, tenant)
-        await self._log.forget(lease_ids)
+            self._book.end(tenant, lease_id)
+        await self._book.strike_off(lease_ids)
 
     def _owned(self, tenant: str, lease_id: str) -> LeaseRecord:
         record = None
-        if lease_id in self._live.get(tenant, ()):
+        if lease_id in self._book.live(tenant):
             record = self._gate.lease(lease_id)
         if record is None:
             raise LeaseUnknown(lease_id)
         return record
 
+    def _check_room(self, claim: Claim, plan: Plan) -> None:
+        """Refuse one more lease than the plan allows, but not the retry of a claim with one."""
+        live = self._book.live(claim.tenant)
+        if len(live) + self._pending[claim.tenant] < plan.leases_max:
+            return
+        known = {record.claim.id for record in self.of_tenant(claim.tenant)}
+        if claim.id is None or claim.id not in known:
+            scope = (claim.tenant,)
+            denied = Denied(reason="quota_exceeded", limit=LEASES, scope=scope)
+            raise AdmissionDenied(self._gate.count(denied))
+
+    async def _grant(self, claim: Claim, terms: ClaimTerms) -> Granted:
+        hold = HoldTerms(
+            timeout_s=terms.timeout_s,
+            lease_s=terms.lease_s,
+            capacities_only=False,
+            holder=HOLDER,
+        )
+        granted = await wait_for_grant(self._gate, with_request(claim), hold)
+        if not granted.repeated:
+            await self._write_down(granted.lease)
+        return granted
+
     async def _write_down(self, lease: Lease) -> None:
         """Make the grant durable, or undo it."""
         taken = self._gate.quotas_taken(lease.claim)
         lives_on = bool(lease.claim.hold) or lease.claim.id is not None
+        if not lives_on:
+            # Nothing to give back, which its holder need not know.
+            self._book.end(lease.claim.tenant, lease.id)
+        record = LeaseRecord(
+            id=lease.id,
+            claim=lease.claim,
+            fencing_token=lease.fencing_token,
+            expires_us=lease.expires_us,
+            holder=HOLDER,
+        )
         try:
             if lives_on:
-                await self._log.put(
-                    LeaseRecord(
-                        id=lease.id,
-                        claim=lease.claim,
-                        fencing_token=lease.fencing_token,
-                        expires_us=lease.expires_us,
-                        holder=HOLDER,
-                    )
-                )
-                self._live.setdefault(lease.claim.tenant, set()).add(lease.id)
+                await self._book.write(record)
+                self._book.add(record)
             if taken:
                 await self._ledger.record(
                     UsageEntry(
@@ -244,26 +264,15 @@ class Leases:
                 )
         except BaseException:
             self._gate.void_lease(lease.id)
-            self._strike_off(lease.id, lease.claim.tenant)
+            self._book.give_up(lease.claim.tenant, lease.id)
             raise
-
-    def _strike_off(self, lease_id: str, tenant: str) -> None:
-        live = self._live.get(tenant)
-        if live is not None:
-            live.discard(lease_id)
-            if not live:
-                del self._live[tenant]
-        self._ended[lease_id] = tenant
-        if len(self._ended) > ENDED_MAX:
-            self._ended.popitem(last=False)
 
     async def _reclaim(self) -> None:
         expired = [record for record in self._gate.reclaim() if record.holder == HOLDER]
         for record in expired:
-            self._strike_off(record.id, record.claim.tenant)
+            self._book.end(record.claim.tenant, record.id)
             _log.info("lease %s of %s expired", record.id, record.claim.tenant)
-        if expired:
-            await self._log.forget([record.id for record in expired])
+        await self._book.strike_off([record.id for record in expired])
 
     async def _tick(self) -> None:
         while True:
@@ -277,14 +286,4 @@ class Leases:
 def with_request(claim: Claim) -> Claim:
     """Return the claim with the one `requests` that every call takes."""
     take = {**claim.take, "requests": claim.take.get("requests", 0) + 1}
-    return Claim(
-        tenant=claim.tenant,
-        take=take,
-        hold=claim.hold,
-        host=claim.host,
-        user=claim.user,
-        route=claim.route,
-        attributes=claim.attributes,
-        priority=claim.priority,
-        id=claim.id,
-    )
+    return replace(claim, take=take)

@@ -162,6 +162,8 @@ class Service:
 
     async def _look_for_changes(self) -> None:
         await self.tenants.refresh()
+        for tenant in self.leases.tenants.difference(self.tenants.directory.tenants):
+            await self.leases.release_all(tenant)
 
     async def _sweep(self) -> None:
         await self._ledger.sweep(now_us=self._clock.now_us())

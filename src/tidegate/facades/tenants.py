@@ -6,6 +6,7 @@ raises the store's version, and the next look takes over the new directory as a 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -63,6 +64,7 @@ class Tenants:
         self.plans = dict(plans)
         self.changed: Callable[[], None] = lambda: None
         self._directory = _EMPTY
+        self._loading = asyncio.Lock()
 
     @property
     def directory(self) -> Directory:
@@ -71,11 +73,13 @@ class Tenants:
 
     async def refresh(self) -> bool:
         """Take over what others changed; say whether there was anything."""
-        if self._store.version() == self._directory.version:
-            return False
-        self._directory = await self._store.load()
-        self.changed()
-        return True
+        # One at a time: an earlier look that ends later would bring back what was removed.
+        async with self._loading:
+            if self._store.version() == self._directory.version:
+                return False
+            self._directory = await self._store.load()
+            self.changed()
+            return True
 
     async def authenticate(self, key: str) -> Tenant | None:
         """Return the tenant a key belongs to, suspended or not; None for an unknown key."""

@@ -124,6 +124,7 @@ class Workload:
         try:
             # A retry that overtakes the first call waits for it instead of doing the work twice.
             async with turns.lock:
+                self._check_open(job.claim.tenant)
                 return await self._kept(job) or await self._execute(job, work, encode)
         finally:
             turns.users -= 1
@@ -166,6 +167,12 @@ class Workload:
                 await self._record_failure(job, round((loop.time() - admitted_s) * 1e6))
             raise
         return reply
+
+    def _check_open(self, tenant: str) -> None:
+        """Refuse what the gate refuses whatever is asked for, an answer given before included."""
+        denied = self._gate.precheck(Claim(tenant=tenant))
+        if denied is not None:
+            raise AdmissionDenied(denied)
 
     async def _work(self, job: Job, operation: Operation, work: Work[T], left_us: int) -> T:
         try:

@@ -16,6 +16,7 @@ from tidegate.entrypoints.http.context import (
     TenantPart,
     answer_key_of,
     count_request,
+    until_gone,
 )
 from tidegate.entrypoints.http.documentation import reply_example
 from tidegate.entrypoints.http.models import ClaimBody, RenewBody
@@ -33,8 +34,13 @@ async def claim(
     """Admit a claim: 201 with a lease; 200 with the same lease if its id was granted before."""
     wanted = _claim(body, tenant.id, body.id or answer_key_of(request))
     terms = ClaimTerms(timeout_s=body.timeout_s, lease_s=body.lease_s)
-    granted = await service.leases.claim(wanted, terms, service.tenants.plan(tenant))
-    return JSONResponse(_granted(granted, wanted), status_code=200 if granted.repeated else 201)
+
+    async def work() -> Response:
+        granted = await service.leases.claim(wanted, terms, service.tenants.plan(tenant))
+        status = 200 if granted.repeated else 201
+        return JSONResponse(_granted(granted, wanted), status_code=status)
+
+    return await until_gone(request, work())
 
 
 @router.post("/claims/explain", dependencies=counted, responses=reply_example("explain"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -71,7 +71,7 @@ TenantPart = Annotated[Tenant, Depends(tenant_of)]
 CallPart = Annotated[Call, Depends(call_of)]
 
 
-async def until_gone(request: Request, work: Coroutine[Any, Any, Reply]) -> Response:
+async def until_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
     """Do the work while the client waits for it; cancel it when the client hangs up.
 
     The body must have been read: the next event is then the client's going.
@@ -82,7 +82,7 @@ async def until_gone(request: Request, work: Coroutine[Any, Any, Reply]) -> Resp
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             task.cancel()
-        return _response(await task)
+        return await task
     except asyncio.CancelledError:
         if not gone.done():
             raise
@@ -98,6 +98,8 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _response(reply: Reply) -> Response:
+async def response_of(work: Awaitable[Reply]) -> Response:
+    """Return the answer of a workload as it leaves."""
+    reply = await work
     headers = {**reply.headers, "Idempotent-Replayed": "true"} if reply.replayed else reply.headers
     return Response(reply.body, status_code=reply.status, headers=headers)

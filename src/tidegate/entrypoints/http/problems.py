@@ -137,7 +137,7 @@ def denial(denied: Denied, policy: Policy, tenant: str, now_us: int) -> Response
         members["remaining"] = denied.remaining
         if denied.retry_after_us is not None:
             members["retry_after_s"] = denied.retry_after_us / 1e6
-    if denied.limit:
+    if any(limit.name == denied.limit for limit in policy.limits):
         headers |= rate_limit_fields(denied, policy, tenant, now_us)
     return problem(status, denied.reason, denied.describe(), headers=headers, **members)
 

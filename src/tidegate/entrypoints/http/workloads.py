@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from tidegate.entrypoints.http.context import CallPart, ServicePart, until_gone
+from tidegate.entrypoints.http.context import CallPart, ServicePart, response_of, until_gone
 from tidegate.entrypoints.http.documentation import PDF_BODY, reply_example
 from tidegate.entrypoints.http.models import ExtractBody, PdfBody, RenderBody
 from tidegate.entrypoints.http.unreadable import UnsupportedMediaType, WrongFields
@@ -39,7 +39,7 @@ async def render(
     work = service.governed.render(
         call, page, body.timeout_s, lambda page, s: _rendered(page, s, body.url, body.format)
     )
-    return await until_gone(request, work)
+    return await until_gone(request, response_of(work))
 
 
 @router.post("/extract", responses=reply_example("extract"))
@@ -54,7 +54,7 @@ async def extract(
         timeout_s=body.timeout_s,
         encode=_extracted,
     )
-    return await until_gone(request, work)
+    return await until_gone(request, response_of(work))
 
 
 @router.post("/pdf", responses=reply_example("pdf"), openapi_extra=PDF_BODY)
@@ -62,7 +62,7 @@ async def pdf(request: Request, call: CallPart, service: ServicePart) -> Respons
     """Read a PDF, uploaded as multipart field `file` or named by its `url`: text page by page."""
     url, data, timeout_s = await _pdf_input(request)
     work = service.governed.read_pdf(call, url=url, data=data, timeout_s=timeout_s, encode=_read)
-    return await until_gone(request, work)
+    return await until_gone(request, response_of(work))
 
 
 async def _pdf_input(request: Request) -> tuple[str | None, bytes | None, float | None]:
