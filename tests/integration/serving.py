@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,14 @@ def until(true: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> 
     while not true():
         assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
         time.sleep(0.02)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may pass through, as browsers do when we are root."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-test-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 class Running:

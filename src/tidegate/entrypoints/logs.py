@@ -9,7 +9,7 @@ from typing import TextIO
 
 import structlog
 
-KEY = re.compile(r"\b(tga?_)[A-Za-z0-9_-]{16,}")
+KEY = re.compile(r"(tga?_)[A-Za-z0-9_-]{16,}")
 """Keys as we make them. None is logged on purpose, but a caller may put one into a path."""
 
 
