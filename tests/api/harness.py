@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -156,6 +157,13 @@ async def at_rest(api: Api, tasks: set[asyncio.Task[Any]]) -> None:
     assert gate.queue_depth == 0
     for pool in api.service.status._pools.values():
         assert pool.stats().in_use == 0, pool.name
+
+
+async def within_one_minute(needed_s: float = 10.0) -> None:
+    """Wait until the calendar minute has this long to go: quotas by the minute begin anew then."""
+    left_s = 60 - time.time() % 60
+    if left_s < needed_s:
+        await asyncio.sleep(left_s + 0.05)
 
 
 def _of_pytest(task: asyncio.Task[Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.harness import PATIENCE_S, Api, Caller, bad, good
+from tests.api.harness import PATIENCE_S, Api, Caller, bad, good, within_one_minute
 from tests.api.routes import LIMITS
 from tidegate import bootstrap
 from tidegate.facades.tenants import TenantChanges, Tenants
@@ -87,6 +87,7 @@ async def test_limits_changed_elsewhere_are_in_force_soon(api: Api, tenant: Call
 
 
 async def test_new_limits_are_in_force_with_the_answer(api: Api) -> None:
+    await within_one_minute()
     tenant = await api.tenant(quotas={"operations_per_month": 100})
     path = f"/admin/tenants/{tenant.id}"
     work = ("/v1/extract", {"html": "<p>text"})

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from tidegate.domain.claim import Claim
+from tidegate.domain.claim import PRIORITY_DEFAULT, Claim
 from tidegate.domain.decision import LimitState
 from tidegate.domain.lease import LeaseRecord
+from tidegate.domain.plan import Plan
+from tidegate.domain.tenant import Tenant
 from tidegate.entrypoints.http.context import (
     ServicePart,
     TenantPart,
@@ -23,6 +25,8 @@ from tidegate.entrypoints.http.models import ClaimBody, RenewBody
 from tidegate.entrypoints.http.times import rfc3339
 from tidegate.facades.leases import ClaimTerms, GrantedClaim
 
+LEASE_S = 60.0
+
 router = APIRouter(prefix="/v1", tags=["Claims and leases"])
 counted = [Depends(count_request)]
 
@@ -32,11 +36,12 @@ async def claim(
     body: ClaimBody, tenant: TenantPart, service: ServicePart, request: Request
 ) -> Response:
     """Admit a claim: 201 with a lease; 200 with the same lease if its id was granted before."""
-    wanted = _claim(body, tenant.id, body.id or answer_key_of(request))
-    terms = ClaimTerms(timeout_s=body.timeout_s, lease_s=body.lease_s)
+    plan = service.tenants.plan(tenant)
+    wanted = _claim(body, tenant, plan, body.id or answer_key_of(request))
+    terms = ClaimTerms(timeout_s=body.timeout_s, lease_s=_lease_s(body.lease_s, plan))
 
     async def work() -> Response:
-        granted = await service.leases.claim(wanted, terms, service.tenants.plan(tenant))
+        granted = await service.leases.claim(wanted, terms, plan)
         status = 200 if granted.repeated else 201
         return JSONResponse(_granted(granted, wanted), status_code=status)
 
@@ -46,8 +51,9 @@ async def claim(
 @router.post("/claims/explain", dependencies=counted, responses=reply_example("explain"))
 async def explain(body: ClaimBody, tenant: TenantPart, service: ServicePart) -> dict[str, Any]:
     """Say what would happen to a claim and why, charging nothing for it."""
-    wanted = _claim(body, tenant.id, body.id)
-    denied, states = service.leases.explain(wanted, service.tenants.plan(tenant))
+    plan = service.tenants.plan(tenant)
+    wanted = _claim(body, tenant, plan, body.id)
+    denied, states = service.leases.explain(wanted, plan)
     return {
         "granted": denied is None,
         "reason": denied.reason if denied else None,
@@ -64,7 +70,8 @@ async def renew(
 ) -> dict[str, Any]:
     """Move a lease's expiry to `lease_s` from now."""
     plan = service.tenants.plan(tenant)
-    expires_us = await service.leases.renew(tenant.id, lease_id, body.lease_s, plan)
+    lease_s = _lease_s(body.lease_s, plan)
+    expires_us = await service.leases.renew(tenant.id, lease_id, lease_s, plan)
     return {"lease_id": lease_id, "expires_at": rfc3339(expires_us)}
 
 
@@ -108,18 +115,23 @@ async def usage_of(service: ServicePart, tenant_id: str) -> dict[str, Any]:
     }
 
 
-def _claim(body: ClaimBody, tenant_id: str, claim_id: str | None) -> Claim:
+def _claim(body: ClaimBody, tenant: Tenant, plan: Plan, claim_id: str | None) -> Claim:
+    usual = min(PRIORITY_DEFAULT, plan.priority_max)
     return Claim(
-        tenant=tenant_id,
+        tenant=tenant.id,
         take=body.take,
         hold=body.hold,
         host=body.host,
         user=body.user,
         route=body.route,
         attributes=body.attributes,
-        priority=body.priority,
+        priority=usual if body.priority is None else body.priority,
         id=claim_id,
     )
+
+
+def _lease_s(wanted_s: float | None, plan: Plan) -> float:
+    return min(LEASE_S, plan.lease_max_s) if wanted_s is None else wanted_s
 
 
 def _granted(granted: GrantedClaim, claim: Claim) -> dict[str, Any]:

@@ -42,6 +42,8 @@ Amounts = Annotated[
     BeforeValidator(_few),
     Field(default_factory=dict, max_length=ENTRIES_MAX),
 ]
+LeaseS = Annotated[float | None, Field(default=None, gt=0, le=86_400)]
+"""Seconds; left out, the usual length or what the plan allows if that is less."""
 TimeoutS = Annotated[float | None, Field(default=None, gt=0)]
 
 
@@ -100,7 +102,10 @@ class PdfBody(Body):
 
 
 class ClaimBody(Body):
-    """What one piece of work needs, all or nothing."""
+    """What one piece of work needs, all or nothing.
+
+    `priority` is 500 and `lease_s` 60 unless given, or what the plan allows if that is less.
+    """
 
     model_config = example(hold={"gpu_slots": 1}, lease_s=60, timeout_s=5, id="job-1")
 
@@ -114,9 +119,9 @@ class ClaimBody(Body):
         BeforeValidator(_few),
         Field(default_factory=dict, max_length=ENTRIES_MAX),
     ]
-    priority: Annotated[int, Field(ge=0, le=1000)] = 500
+    priority: Annotated[int | None, Field(default=None, ge=0, le=1000)]
     timeout_s: Annotated[float, Field(ge=0, le=60)] = 0.0
-    lease_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    lease_s: LeaseS
     id: Name | None = None
 
 
@@ -125,7 +130,7 @@ class RenewBody(Body):
 
     model_config = example(lease_s=60)
 
-    lease_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    lease_s: LeaseS
 
 
 class OwnerBody(Body):
