@@ -84,7 +84,7 @@ async def test_a_server_that_fails(behave: bytes | Behave, status: int, reason: 
             got = await ask(guard.open("acme"), f"GET http://127.0.0.1:{remote.port}/")
             assert status_of(got) == status
             assert reason in got
-            assert (b"X-Tidegate-Egress: failed" in got) is (status == 502)
+            assert (b"x-tidegate-egress: failed" in got) is (status == 502)
             async with asyncio.timeout(PATIENCE_S):
                 await remote.gone.wait()
 
@@ -98,7 +98,7 @@ async def test_a_server_that_is_not_there() -> None:
             plain = await ask(passage, f"GET http://127.0.0.1:{port}/")
             tunnel = await ask(passage, f"CONNECT 127.0.0.1:{port}")
             nameless = await ask(passage, f"GET http://missing.example:{port}/")
-    assert plain.startswith(b"HTTP/1.1 502 connection refused\r\nX-Tidegate-Egress: failed")
+    assert plain.startswith(b"HTTP/1.1 502 connection refused\r\nx-tidegate-egress: failed")
     assert tunnel.startswith(b"HTTP/1.1 502 connection refused\r\n")
     assert nameless.startswith(b"HTTP/1.1 502 its name does not exist\r\n")
     assert passage.refusals == ()

@@ -146,7 +146,7 @@ async def test_no_spelling_of_a_private_address_gets_through(tunnelled: bool) ->
             line = f"CONNECT {place}" if tunnelled else f"GET http://{place}/"
             got = await ask(passage, line)
             assert status_of(got) == 403, host
-            assert b"X-Tidegate-Egress: refused" in got
+            assert b"x-tidegate-egress: refused" in got
             (refusal,) = passage.refusals
             assert refusal.url.startswith("https://" if tunnelled else "http://")
             assert refusal.reason.startswith("it leads to a")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+MARKER: Final = "x-tidegate-egress"
+"""Header by which the guard signs its own answers over plain http; it lets no other through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

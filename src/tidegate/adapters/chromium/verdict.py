@@ -20,9 +20,6 @@ from tidegate.errors import (
 )
 from tidegate.ports.egress_guard import Refusal
 
-MARKER = "x-tidegate-egress"
-"""Header by which the guard signs its own answers over plain http, and lets no other through."""
-
 # 204 No Content and 205 Reset Content leave the old page in place.
 _NO_PAGE = frozenset((204, 205))
 

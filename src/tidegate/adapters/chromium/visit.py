@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from playwright.async_api import Error
 
 from tidegate.adapters.chromium.verdict import (
-    MARKER,
     Course,
     failure,
     is_end,
@@ -21,7 +20,7 @@ from tidegate.adapters.chromium.verdict import (
 )
 from tidegate.errors import UpstreamFailed, UpstreamRejected
 from tidegate.ports.browser import PageRequest, RenderedPage
-from tidegate.ports.egress_guard import Passage
+from tidegate.ports.egress_guard import MARKER, Passage
 
 if TYPE_CHECKING:
     from playwright.async_api import Download, Page, Request, Response

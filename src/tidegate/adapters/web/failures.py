@@ -9,10 +9,9 @@ import ssl
 from collections.abc import Sequence
 
 from tidegate.adapters.web.client import Answer, BrokenOff, TunnelDenied
-from tidegate.adapters.web.messages import MARKER
 from tidegate.domain.target import Target
 from tidegate.errors import EgressRefused, UpstreamFailed, WorkFailed
-from tidegate.ports.egress_guard import Refusal
+from tidegate.ports.egress_guard import MARKER, Refusal
 
 
 def verdict_of_guard(target: Target, answer: Answer, refusals: Sequence[Refusal]) -> None:
@@ -30,7 +29,7 @@ def verdict_of_guard(target: Target, answer: Answer, refusals: Sequence[Refusal]
     if refusals:
         raise EgressRefused(target.url, refusals[-1].reason)
     # Over https the marker may be the server's own; over http the guard lets none through.
-    if target.scheme == "http" and answer.header(MARKER.lower()):
+    if target.scheme == "http" and answer.header(MARKER.encode()):
         raise _denied(target, answer.status, answer.reason)
 
 

@@ -14,9 +14,9 @@ import h11
 
 from tidegate.domain.target import Target, parse_url
 from tidegate.errors import InvalidUrl
+from tidegate.ports.egress_guard import MARKER
 
-MARKER = b"X-Tidegate-Egress"
-"""Header of answers that the guard itself gives; never let through from outside."""
+_MARKER = MARKER.encode()
 
 REASON_BYTES = 200
 """Longest reason phrase; some reasons quote what the other side sent."""
@@ -35,7 +35,7 @@ _HOP_BY_HOP = frozenset(
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
-        MARKER.lower(),
+        _MARKER,
     )
 )
 _UNPRINTABLE = re.compile(rb"[^ -~]")
@@ -51,18 +51,18 @@ class Rejection(Exception):
     @classmethod
     def refused(cls, reason: str) -> Rejection:
         """The policy or a budget says no."""
-        return cls(403, reason, (MARKER, b"refused"))
+        return cls(403, reason, (_MARKER, b"refused"))
 
     @classmethod
     def failed(cls, reason: str) -> Rejection:
         """The remote server could not be had."""
-        return cls(502, reason, (MARKER, b"failed"))
+        return cls(502, reason, (_MARKER, b"failed"))
 
     @classmethod
     def unknown(cls) -> Rejection:
         """The credentials are of no open passage."""
         challenge = (b"Proxy-Authenticate", b'Basic realm="tidegate"')
-        return cls(407, "no open passage", challenge, (MARKER, b"unknown"))
+        return cls(407, "no open passage", challenge, (_MARKER, b"unknown"))
 
     def write(self, connection: h11.Connection) -> bytes:
         """Turn it into bytes; the reason is both the phrase and the body."""

@@ -43,7 +43,11 @@ class Stream:
         answer would be lost on its way.
         """
         if self.writer.can_write_eof():
-            self.writer.write_eof()
+            try:
+                self.writer.write_eof()
+            except (OSError, RuntimeError):
+                # The other side was quicker; uvloop raises RuntimeError on a closed transport.
+                return
         left_bytes = LINGER_BYTES
         async with asyncio.timeout(LINGER_S):
             while left_bytes > 0 and (data := await self.reader.read(READ_BYTES)):
