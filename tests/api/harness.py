@@ -38,13 +38,18 @@ BASE: dict[str, Any] = {
 _numbers = count(1)
 
 
-def settings_of(changes: Mapping[str, Any]) -> Settings:
-    """Return the settings of these tests with `changes` put in, section by section."""
-    tree = {**BASE}
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with `changes` put in, section by section."""
+    both = {**tree}
     for name, value in changes.items():
-        old = tree.get(name)
-        tree[name] = {**old, **value} if isinstance(old, dict) else value
-    return msgspec.convert(tree, Settings)
+        old = both.get(name)
+        both[name] = {**old, **value} if isinstance(old, dict) else value
+    return both
+
+
+def settings_of(changes: Mapping[str, Any]) -> Settings:
+    """Return the settings of these tests with `changes` put in."""
+    return msgspec.convert(merged(BASE, changes), Settings)
 
 
 @dataclass(frozen=True, kw_only=True)
