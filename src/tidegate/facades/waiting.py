@@ -143,7 +143,12 @@ class WaitQueue:
 
     def _settled(self, waiter: Waiter, freed: Collection[Cell], blocked: set[Cell]) -> bool:
         """Try one waiter if it is first at a freed cell; say whether it has its answer now."""
-        if waiter.behind not in freed or not blocked.isdisjoint(waiter.ask.cells):
+        if waiter.behind not in freed:
+            return False
+        ahead = next((cell for cell in waiter.ask.cells if cell in blocked), None)
+        if ahead is not None:
+            # Its place is there now: nothing need ever be freed again where it waited before.
+            waiter.behind, waiter.retry_us = ahead, None
             return False
         answer = self._decide(waiter.ask)
         if isinstance(answer, Refusal) and not (waiter.capacities_only and answer.timed):
