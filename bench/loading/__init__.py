@@ -1,0 +1,1 @@
+"""The parts of the load run; see `bench/load.py`."""
