@@ -11,7 +11,7 @@ from starlette.responses import Response
 from tidegate.domain.tenant import ApiKey, Owner, Tenant
 from tidegate.entrypoints.http.claims import usage_of
 from tidegate.entrypoints.http.context import ServicePart
-from tidegate.entrypoints.http.documentation import reply_example
+from tidegate.entrypoints.http.documentation import PROBLEMS, reply_example
 from tidegate.entrypoints.http.models import OwnerBody, SuspendBody, TenantBody, TenantChange
 from tidegate.entrypoints.http.times import rfc3339
 from tidegate.facades.service import Service
@@ -58,7 +58,7 @@ async def update(tenant_id: str, body: TenantChange, service: ServicePart) -> di
     return _tenant(service, tenant)
 
 
-@router.delete("/tenants/{tenant_id}", status_code=204)
+@router.delete("/tenants/{tenant_id}", status_code=204, responses=PROBLEMS)
 async def delete(tenant_id: str, service: ServicePart) -> Response:
     """Remove a tenant, its keys, leases and kept answers. Its id is not given out again."""
     await service.tenants.delete(tenant_id)
@@ -101,7 +101,7 @@ async def keys(tenant_id: str, service: ServicePart) -> dict[str, Any]:
     return {"keys": [_key(key) for key in await service.tenants.keys(tenant_id)]}
 
 
-@router.delete("/tenants/{tenant_id}/keys/{key_id}", status_code=204)
+@router.delete("/tenants/{tenant_id}/keys/{key_id}", status_code=204, responses=PROBLEMS)
 async def revoke_key(tenant_id: str, key_id: str, service: ServicePart) -> Response:
     """Remove an API key; it is refused from now on."""
     await service.tenants.revoke_key(tenant_id, key_id)

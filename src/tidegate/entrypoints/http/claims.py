@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
@@ -20,7 +21,7 @@ from tidegate.entrypoints.http.context import (
     count_request,
     until_gone,
 )
-from tidegate.entrypoints.http.documentation import reply_example
+from tidegate.entrypoints.http.documentation import PROBLEMS, reply_example
 from tidegate.entrypoints.http.models import ClaimBody, RenewBody
 from tidegate.entrypoints.http.times import rfc3339
 from tidegate.facades.leases import ClaimTerms, GrantedClaim
@@ -31,7 +32,11 @@ router = APIRouter(prefix="/v1", tags=["Claims and leases"])
 counted = [Depends(count_request)]
 
 
-@router.post("/claims", status_code=201, responses=reply_example("claim", 201))
+@router.post(
+    "/claims",
+    status_code=201,
+    responses=reply_example("claim", 201, also={200: "Granted before, under the same id."}),
+)
 async def claim(
     body: ClaimBody, tenant: TenantPart, service: ServicePart, request: Request
 ) -> Response:
@@ -75,7 +80,7 @@ async def renew(
     return {"lease_id": lease_id, "expires_at": rfc3339(expires_us)}
 
 
-@router.delete("/leases/{lease_id}", status_code=204, dependencies=counted)
+@router.delete("/leases/{lease_id}", status_code=204, dependencies=counted, responses=PROBLEMS)
 async def release(lease_id: str, tenant: TenantPart, service: ServicePart) -> Response:
     """Give back what a lease holds. Doing it again changes nothing."""
     await service.leases.release(tenant.id, lease_id)
@@ -93,6 +98,13 @@ async def limits(tenant: TenantPart, service: ServicePart) -> dict[str, Any]:
     """Say how each limit stands that needs no more than the tenant to be known."""
     states = service.gate.limits(Claim(tenant=tenant.id))
     return {"limits": [_state(state) for state in states]}
+
+
+@router.get("/resources", dependencies=counted, responses=reply_example("resources"))
+async def resources(service: ServicePart) -> dict[str, Any]:
+    """Say what the service has free now, and how well it is."""
+    shown: dict[str, Any] = msgspec.to_builtins(service.status.resources())
+    return shown
 
 
 @router.get("/usage", dependencies=counted, responses=reply_example("usage"))

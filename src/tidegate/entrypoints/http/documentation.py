@@ -134,6 +134,7 @@ _EXAMPLES: dict[str, Any] = {
             }
         ]
     },
+    "alive": {"status": "ok"},
     "ready": _READY,
     "health": {
         "readiness": _READY,
@@ -201,15 +202,37 @@ PDF_BODY: dict[str, Any] = {
 }
 
 
-def reply_example(kind: str, status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Return what a route documents of its answers: a good one, and the shape of problems."""
-    return {
-        status: {"content": {"application/json": {"example": _EXAMPLES[kind]}}},
-        "4XX": _problem("The request is wrong, refused, or comes too often."),
-        "5XX": _problem("The work failed, or a part of the service is not available now."),
+def reply_example(
+    kind: str, status: int = 200, *, also: dict[int, str] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Return what a route documents of its answers: good ones, and the shape of problems.
+
+    Args:
+        kind: Which example a good answer shows.
+        status: Its status.
+        also: Other statuses with the same shape, and what they mean.
+    """
+    content = {"application/json": {"example": _EXAMPLES[kind]}}
+    others: dict[int | str, dict[str, Any]] = {
+        other: {"description": meaning, "content": content}
+        for other, meaning in (also or {}).items()
     }
+    return {status: {"content": content}, **others, **PROBLEMS}
 
 
 def _problem(description: str) -> dict[str, Any]:
     content = {"application/problem+json": {"example": _EXAMPLES["problem"]}}
     return {"description": description, "content": content}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": _problem("The request is wrong, refused, or comes too often."),
+    "5XX": _problem("The work failed, or a part of the service is not available now."),
+}
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/plain": {"example": "# TYPE tidegate_queue_depth gauge\ntidegate_queue_depth 0\n"}
+        }
+    }
+}

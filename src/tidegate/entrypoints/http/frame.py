@@ -86,7 +86,7 @@ class Frame:
             request.state.tenant = tenant
             exchange.tenant = tenant.id
             structlog.contextvars.bind_contextvars(tenant=tenant.id)
-        elif path.startswith("/admin/") or OPEN_PATHS.get(path.rstrip("/")) in self._closed:
+        elif path.startswith("/admin/") or _group(path) in self._closed:
             await access.admin(key)
 
     def _problem(self, error: TidegateError, exchange: _Exchange) -> Response:
@@ -160,6 +160,13 @@ class _Exchange:
         """Send an answer of the frame's own, unless one has begun already."""
         if self.status == 499:
             await response(self.scope, self.receive, self.send)
+
+
+def _group(path: str) -> str | None:
+    """Return the group of `OPEN_PATHS` that a path belongs to, with all that lies below it."""
+    return next(
+        (name for place, name in OPEN_PATHS.items() if f"{path}/".startswith(f"{place}/")), None
+    )
 
 
 def _bearer(request: Request) -> str | None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from tidegate.entrypoints.http.context import ServicePart, count_request
-from tidegate.entrypoints.http.documentation import reply_example
+from tidegate.entrypoints.http.context import ServicePart
+from tidegate.entrypoints.http.documentation import METRICS, reply_example
 
 router = APIRouter()
 
 ASSETS = "/docs/assets"
 
 
-@router.get("/healthz", tags=["Operations"])
+@router.get("/healthz", tags=["Operations"], responses=reply_example("alive"))
 async def healthz() -> dict[str, str]:
     """Say that the process is alive and answers."""
     return {"status": "ok"}
@@ -33,23 +31,11 @@ async def readyz(service: ServicePart) -> Response:
     return Response(body, status_code=status, media_type="application/json")
 
 
-@router.get("/metrics", tags=["Operations"])
+@router.get("/metrics", tags=["Operations"], response_class=PlainTextResponse, responses=METRICS)
 async def metrics(service: ServicePart) -> Response:
     """Return the metrics in Prometheus' text format."""
     text = service.metrics_text()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@router.get(
-    "/v1/resources",
-    tags=["Claims and leases"],
-    dependencies=[Depends(count_request)],
-    responses=reply_example("resources"),
-)
-async def resources(service: ServicePart) -> dict[str, Any]:
-    """Say what the service has free now, and how well it is."""
-    shown: dict[str, Any] = msgspec.to_builtins(service.status.resources())
-    return shown
 
 
 def install_docs(app: FastAPI) -> None:
