@@ -193,11 +193,11 @@ def test_the_worker_example_claims_works_and_gives_back(
 
 
 def test_the_example_settings_are_taken_as_they_stand() -> None:
-    environ = {"TIDEGATE_CONFIG": str(EXAMPLES / "tidegate.yml"), "DATA_FOLDER": "elsewhere"}
+    environ = {"TIDEGATE_CONFIG": str(EXAMPLES / "tidegate.yml"), "PORT": "9000"}
     settings = load_settings(environ, folder=EXAMPLES)
     tree = yaml.safe_load((EXAMPLES / "tidegate.yml").read_text("utf-8"))
     assert set(tree) <= {field.name for field in msgspec.structs.fields(Settings)}
-    assert settings.data_dir == "elsewhere"
+    assert settings.port == 9000
     assert settings.egress.allow == tuple(tree["egress"]["allow"])
     assert [limit.name for limit in settings.own_limits()] == [
         "gpu_slots",
