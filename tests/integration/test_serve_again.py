@@ -1,0 +1,61 @@
+"""Starting and stopping the service in one process, again and again: nothing adds up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.serving import descendants, without_browser
+from tidegate.bootstrap import data_folder, load_settings, open_service
+
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("pdfium", "wasmtime", "linux_proc")]
+
+TIMES, WARM_UP = 20, 2
+"""The first ones load modules and start the threads that the event loop keeps for itself."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a process has."""
+
+    tasks: int
+    threads: int
+    descriptors: int
+    processes: int
+
+    @classmethod
+    def now(cls) -> Inventory:
+        gc.collect()
+        return cls(
+            tasks=len(asyncio.all_tasks()),
+            threads=sum(not each.name.startswith("asyncio_") for each in threading.enumerate()),
+            descriptors=len(list(Path("/proc/self/fd").iterdir())),
+            processes=len(descendants(os.getpid())),
+        )
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 0.5], ids=["at once", "once it is up"])
+async def test_nothing_adds_up(tmp_path: Path, patience_s: float) -> None:
+    environ = {"TIDEGATE_DATA_DIR": str(tmp_path / "data"), **without_browser(tmp_path)}
+    settings = load_settings(environ, folder=tmp_path)
+    folder = data_folder(settings, environ)
+    folder.create()
+    for number in range(WARM_UP + TIMES):
+        if number == WARM_UP:
+            before = Inventory.now()
+        service = open_service(settings, folder)
+        await service.start()
+        if patience_s:
+            await asyncio.sleep(patience_s)
+            assert (await service.status.readiness()).ready
+        await service.stop()
+        await service.stop()
+    assert Inventory.now() == before
+    left = sorted(path.name for path in folder.path.iterdir())
+    assert left == ["tidegate.db"]
