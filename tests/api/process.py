@@ -34,7 +34,7 @@ class Server:
         self._config.write_text(json.dumps(merged(BASE, changes)))
         self._log = folder / "log"
         self._process: asyncio.subprocess.Process | None = None
-        self.http = httpx.AsyncClient()
+        self.http = httpx.AsyncClient(timeout=3 * PATIENCE_S)
         self.address = ""
 
     @property
