@@ -90,6 +90,10 @@ class TenantRequired(InvalidRequest):
 
     code = "tenant_required"
 
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(field, value, allowed)
+        self.args = ("an admin key has to say for which tenant it acts: X-Tenant-ID: <tenant>",)
+
 
 class ClaimIdReused(InvalidRequest):
     """A claim id that was granted came back with other amounts."""
@@ -126,8 +130,10 @@ class NotFound(TidegateError):
 
     code = "not_found"
 
+    thing: ClassVar[str] = "key"
+
     def __init__(self, identifier: str) -> None:
-        super().__init__(f"{identifier!r} does not exist")
+        super().__init__(f"there is no {self.thing} {identifier!r}")
         self.identifier = identifier
 
 
@@ -135,12 +141,14 @@ class TenantUnknown(NotFound):
     """No tenant has this id."""
 
     code = "tenant_unknown"
+    thing = "tenant"
 
 
 class LeaseUnknown(NotFound):
     """No live lease of this tenant has this id."""
 
     code = "lease_unknown"
+    thing = "live lease"
 
 
 class Conflict(TidegateError):

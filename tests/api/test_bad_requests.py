@@ -41,7 +41,6 @@ async def test_another_method_is_told_which_there_are(
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v1/",
         "/v1/nothing",
         "/v1/render/",

@@ -93,9 +93,9 @@ ends normally gives its lease back at once, and then the length does not matter 
 
 <h2>Try it</h2>
 <p>Ask this demo to render <a href="/app">the page built by JavaScript</a> while another request
-waits for <a href="/slow?seconds=5">a page that answers late</a>, and watch the pool on the
-dashboard. Then kill a browser and count again: the number is right, because somebody wrote down
-whose it was.</p>
+waits for <a href="/slow?seconds=5">a page that answers late</a>, and ask the service for its
+resources meanwhile. Then kill a browser and count again: the number is right, because somebody
+wrote down whose it was.</p>
 </article>
 </body></html>
 """
@@ -117,7 +117,7 @@ _PDF_PAGES: Final = (
         "What to try next",
         "Send this file to the PDF workload and compare the number of pages.",
         "Send a broken copy of it: the answer is an error, and the worker lives on.",
-        "Send many at once: the queue is fair between tenants.",
+        "Send many at once: two are read at a time, the others wait their turn.",
     ),
 )
 _PDF_INFORMATION: Final = {

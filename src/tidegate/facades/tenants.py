@@ -166,17 +166,19 @@ class Tenants:
         given = {name: value for name, value in asdict(changes).items() if value is not None}
         return await self._put(fresh, "tenant.update", generation or tenant.generation, **given)
 
-    async def suspend(self, tenant_id: str, reason: str) -> Tenant:
+    async def suspend(self, tenant_id: str, reason: str, *, actor: str = "admin") -> Tenant:
         """Refuse everything the tenant asks for, until it is resumed."""
         tenant = await self.get(tenant_id)
         fresh = replace(tenant, status="suspended", suspended_reason=reason)
-        return await self._put(fresh, "tenant.suspend", tenant.generation, reason=reason)
+        return await self._put(
+            fresh, "tenant.suspend", tenant.generation, actor=actor, reason=reason
+        )
 
-    async def resume(self, tenant_id: str) -> Tenant:
+    async def resume(self, tenant_id: str, *, actor: str = "admin") -> Tenant:
         """Let a suspended tenant in again."""
         tenant = await self.get(tenant_id)
         fresh = replace(tenant, status="active", suspended_reason="")
-        return await self._put(fresh, "tenant.resume", tenant.generation)
+        return await self._put(fresh, "tenant.resume", tenant.generation, actor=actor)
 
     async def delete(self, tenant_id: str, *, actor: str = "admin") -> None:
         """Remove a tenant, its keys and its kept answers. Its id is not given out again.
@@ -234,9 +236,11 @@ class Tenants:
         audit = self._audit(actor, tenant.id, "tenant.create", plan=tenant.plan)
         return await self._store.put(tenant, expected_generation=0, audit=audit)
 
-    async def _put(self, tenant: Tenant, action: str, generation: int, **detail: Any) -> Tenant:
+    async def _put(
+        self, tenant: Tenant, action: str, generation: int, *, actor: str = "admin", **detail: Any
+    ) -> Tenant:
         tenant = replace(tenant, updated_us=self._clock.now_us())
-        audit = self._audit("admin", tenant.id, action, **detail)
+        audit = self._audit(actor, tenant.id, action, **detail)
         tenant = await self._store.put(tenant, expected_generation=generation, audit=audit)
         await self.refresh()
         return tenant

@@ -34,6 +34,9 @@ from tidegate.facades.operations import Operation, OperationTracker
 from tidegate.ports.clock import Clock
 from tidegate.ports.usage_ledger import UsageLedger
 
+QUEUE_SPARES_PERCENT = 90
+"""Work that has less than this much of its cap left when it starts did not have all of it."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -153,7 +156,9 @@ class Workload:
                 queued_us = round((admitted_s - asked_s) * 1e6)
                 self._metrics.queue_wait(queued_us)
                 left_us = job.cap_us if job.wait_us is not None else job.cap_us - queued_us
-                operation = self._tracker.begin(job.operation, full_cap=job.full_cap)
+                # What the queue used up, the work did not have: its time-out blames nobody.
+                full_cap = job.full_cap and left_us >= job.cap_us * QUEUE_SPARES_PERCENT // 100
+                operation = self._tracker.begin(job.operation, full_cap=full_cap)
                 operation.holds(partial(_let_go, lease))
                 result = await self._work(job, operation, work, max(1, left_us))
             compute_us = round((loop.time() - admitted_s) * 1e6)

@@ -29,7 +29,12 @@ def tenant() -> None:
 @tenant.command()
 @click.argument("name")
 @click.option("--id", "tenant_id", help="Its id; made from the name if left out.")
-@click.option("--plan", default="free", show_default=True, help="free, basic, pro, enterprise.")
+@click.option(
+    "--plan",
+    default="free",
+    show_default=True,
+    help="free, basic, professional (or pro), enterprise.",
+)
 @click.option(
     "--quota", "quotas", multiple=True, metavar="NAME=N", help="Replace one quota of the plan."
 )
@@ -63,14 +68,16 @@ def list_() -> None:
 @click.option("--reason", default="", help="Why; kept with the tenant and in the audit log.")
 def suspend(tenant_id: str, reason: str) -> None:
     """Refuse everything the tenant asks for, until it is resumed."""
-    click.echo(f"{_run(lambda tenants: tenants.suspend(tenant_id, reason)).id} is suspended")
+    click.echo(
+        f"{_run(lambda tenants: tenants.suspend(tenant_id, reason, actor='shell')).id} is suspended"
+    )
 
 
 @tenant.command()
 @click.argument("tenant_id")
 def resume(tenant_id: str) -> None:
     """Let a suspended tenant in again."""
-    click.echo(f"{_run(lambda tenants: tenants.resume(tenant_id)).id} is active")
+    click.echo(f"{_run(lambda tenants: tenants.resume(tenant_id, actor='shell')).id} is active")
 
 
 @tenant.command()
