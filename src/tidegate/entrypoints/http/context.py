@@ -54,7 +54,7 @@ def call_of(request: Request) -> Call:
     )
 
 
-def count_request(request: Request) -> None:
+async def count_request(request: Request) -> None:
     """Take the one `requests` that every call under /v1 costs.
 
     Raises:
@@ -66,9 +66,22 @@ def count_request(request: Request) -> None:
         raise AdmissionDenied(decision)
 
 
-ServicePart = Annotated[Service, Depends(service_of)]
-TenantPart = Annotated[Tenant, Depends(tenant_of)]
-CallPart = Annotated[Call, Depends(call_of)]
+async def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+async def _tenant(request: Request) -> Tenant:
+    return tenant_of(request)
+
+
+async def _call(request: Request) -> Call:
+    return call_of(request)
+
+
+# Coroutines, for plain functions would each be sent through a thread and back.
+ServicePart = Annotated[Service, Depends(_service)]
+TenantPart = Annotated[Tenant, Depends(_tenant)]
+CallPart = Annotated[Call, Depends(_call)]
 
 
 async def until_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
