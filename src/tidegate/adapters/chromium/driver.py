@@ -8,6 +8,7 @@ and it grows with every page, so a launcher replaces it now and then.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import shlex
 import shutil
@@ -80,9 +81,12 @@ async def start_driver(work: WorkDir) -> Driver:
         BrowserUnavailable: its Node process did not start.
     """
     try:
-        from playwright.async_api import async_playwright
+        # In a thread: it takes a third of a second, and the event loop has requests to answer.
+        await asyncio.to_thread(importlib.import_module, "playwright.async_api")
     except ImportError:
         raise ExtraMissing("browser") from None
+    from playwright.async_api import async_playwright
+
     pid_file = work.path / "node.pid"
     home = Path(tempfile.mkdtemp(prefix="node-", dir=work.path))
     script = work.write_script("node.sh", _script(pid_file, home=home))
