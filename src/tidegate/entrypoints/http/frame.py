@@ -6,9 +6,11 @@ the server's own, so that routes can see a client hang up.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
+from contextlib import suppress
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +22,11 @@ from tidegate.errors import TidegateError
 from tidegate.facades.service import Service
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
+
+LINGER_S = 5.0
+LINGER_MAX_BYTES = 256 * 2**20
+"""How long and how much is still taken in from a client that sends too much: it reads the answer
+only after it has sent everything, and loses it if the connection is reset before."""
 
 _log = structlog.get_logger("tidegate.http")
 
@@ -97,7 +104,7 @@ class Frame:
         elapsed_us = round((time.perf_counter() - exchange.started_s) * 1e6)
         route = exchange.scope.get("route")
         template = getattr(route, "path", "unmatched")
-        method = exchange.scope["method"]
+        method = exchange.method
         self._service.metrics.http(template, method, exchange.status, elapsed_us)
         level = logging.DEBUG if template in OPEN_PATHS else logging.INFO
         _log.log(
@@ -114,24 +121,29 @@ class _Exchange:
     """One request on its way through: counts what comes in, remembers what went out."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_max_bytes: int) -> None:
-        self.scope, self._receive, self._send = scope, receive, send
+        self._receive, self._send = receive, send
+        self.method = scope["method"]
+        # Whatever can be got can be asked after: the same answer, without its body.
+        self.scope = {**scope, "method": "GET"} if self.method == "HEAD" else scope
         self.started_s = time.perf_counter()
         self.request_id = secrets.token_hex(12)
         self.tenant = ""
         self.status = 499
-        scope.setdefault("state", {})["request_id"] = self.request_id
+        self.scope.setdefault("state", {})["request_id"] = self.request_id
         headers = dict(scope["headers"])
+        self._expects = b"expect" in headers
         multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
         self._max_bytes = body_max_bytes + (MULTIPART_OVERHEAD_BYTES if multipart else 0)
         length = headers.get(b"content-length", b"0")
         self.too_large = length.isdigit() and int(length) > self._max_bytes
         self._read_bytes = 0
-        self._replaced = False
+        self._read_all = self._replaced = False
 
     async def receive(self) -> Message:
         """Hand on what the client sends, up to the limit."""
         message = await self._receive()
         self._read_bytes += len(message.get("body", b""))
+        self._read_all = not message.get("more_body", False)
         if self._read_bytes > self._max_bytes:
             self.too_large = True
             return {"type": "http.disconnect"}
@@ -147,14 +159,34 @@ class _Exchange:
             self.status = message["status"]
             request_id = (b"x-request-id", self.request_id.encode())
             message["headers"] = [*message.get("headers", []), request_id]
+        elif self.method == "HEAD":
+            message["body"] = b""
         await self._send(message)
 
     async def answer_too_large(self) -> None:
-        """Answer 413 and close: what is left of the body is not read."""
+        """Answer 413, let the client come to the end of what it is sending, and close."""
         self.too_large, self._replaced = False, True
         detail = f"the body is larger than {self._max_bytes} bytes"
-        await self.answer(problem(413, "too_large", detail, headers={"Connection": "close"}))
+        response = problem(413, "too_large", detail, headers={"Connection": "close"})
+        if self.status == 499:
+            start, body = "http.response.start", "http.response.body"
+            headers = response.raw_headers
+            await self.send({"type": start, "status": 413, "headers": headers})
+            await self.send({"type": body, "body": response.body, "more_body": True})
+            await self._linger()
+            await self.send({"type": body, "body": b""})
         self.too_large = True
+
+    async def _linger(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                # Who asks before it sends has its answer and sends nothing.
+                while not (self._read_all or self._expects):
+                    message = await self._receive()
+                    self._read_bytes += len(message.get("body", b""))
+                    if self._read_bytes > LINGER_MAX_BYTES:
+                        return
+                    self._read_all = not message.get("more_body", False)
 
     async def answer(self, response: Response) -> None:
         """Send an answer of the frame's own, unless one has begun already."""

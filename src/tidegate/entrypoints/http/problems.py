@@ -82,6 +82,7 @@ _TITLES = {
     415: "Unsupported media type",
     422: "Not acceptable as it is",
     429: "Too many requests",
+    431: "Head too large",
     500: "Internal error",
     502: "The work failed",
     503: "Not available now",

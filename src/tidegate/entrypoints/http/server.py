@@ -15,6 +15,7 @@ from tidegate.entrypoints.ending import Ending
 from tidegate.entrypoints.http.app import create_app
 from tidegate.entrypoints.http.listener import address_of
 from tidegate.entrypoints.http.problems import problem
+from tidegate.entrypoints.http.protocol import BoundedProtocol
 from tidegate.facades.service import Service
 
 KEEP_ALIVE_S = 5
@@ -70,7 +71,7 @@ async def _serve(
 def _server(settings: Settings, service: Service) -> _Server:
     config = uvicorn.Config(
         _Interruptible(create_app(service, settings)),
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -115,7 +115,9 @@ def _allowed(request: Request) -> str:
         for method in METHODS:
             match, _ = route.matches({**request.scope, "method": method})
             if match is Match.FULL:
-                taken.update({"GET", "HEAD"} if isinstance(route, Mount) else {method})
+                taken.add("GET" if isinstance(route, Mount) else method)
+    if "GET" in taken:
+        taken.add("HEAD")
     return ", ".join(method for method in METHODS if method in taken)
 
 
