@@ -14,7 +14,7 @@ from tidegate.domain.limit import Limit, Quota
 from tidegate.domain.period import windows
 from tidegate.domain.policy import Override, Policy
 from tidegate.domain.usage import UsageTotals
-from tidegate.errors import InvalidLimit, StoreUnavailable
+from tidegate.errors import StoreUnavailable
 from tidegate.facades.access import Access
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Governed
@@ -116,12 +116,7 @@ class Service:
         """Put the quotas of every tenant in force."""
         overrides: dict[str, dict[str, Override]] = {}
         for tenant in self.tenants.directory.tenants.values():
-            try:
-                quotas = self.tenants.quotas(tenant)
-            except InvalidLimit as error:
-                # Kept before the plan was changed in the settings; others must not suffer for it.
-                _log.error("tenant %s has the quotas of its plan alone: %s", tenant.id, error)
-                quotas = self.tenants.plan(tenant).quotas
+            quotas = self.tenants.quotas(tenant)
             overrides[tenant.id] = {
                 "requests": Override(units=quotas.requests_per_second, burst=quotas.requests_burst),
                 "operations": Override(units=quotas.operations_per_minute),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from tidegate.domain.tenant import (
     Tenant,
     check_tenant_id,
 )
-from tidegate.errors import InvalidRequest, TenantExists, TenantUnknown
+from tidegate.errors import InvalidLimit, InvalidRequest, TenantExists, TenantUnknown
 from tidegate.ports.clock import Clock
 from tidegate.ports.secrets import Secrets
 from tidegate.ports.tenant_store import TenantStore
@@ -31,6 +32,8 @@ from tidegate.ports.tenant_store import TenantStore
 KEY_PREFIX = "tg_"
 NAME_LENGTH_MAX = 200
 _EMPTY = Directory(version=-1, tenants={}, keys={})
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,7 @@ class Tenants:
             created_us=self._clock.now_us(),
             updated_us=self._clock.now_us(),
         )
-        self.quotas(tenant)
+        self._check_quotas(tenant)
         try:
             tenant = await self._add(tenant, actor)
         except TenantExists:
@@ -162,7 +165,7 @@ class Tenants:
             owner=tenant.owner if changes.owner is None else changes.owner,
             quotas=tenant.quotas if changes.quotas is None else dict(changes.quotas),
         )
-        self.quotas(fresh)
+        self._check_quotas(fresh)
         given = {name: value for name, value in asdict(changes).items() if value is not None}
         return await self._put(fresh, "tenant.update", generation or tenant.generation, **given)
 
@@ -229,7 +232,17 @@ class Tenants:
         return self.plans.get(tenant.plan) or self.plans["free"]
 
     def quotas(self, tenant: Tenant) -> Quotas:
-        """Return what the tenant may use: its plan, with its own changes put in."""
+        """Return what the tenant may use: its plan, with its own changes put in.
+
+        Changes that a plan no longer bears, because the settings changed it, are left out.
+        """
+        try:
+            return self._check_quotas(tenant)
+        except InvalidLimit as error:
+            _log.warning("tenant %s has the quotas of its plan alone: %s", tenant.id, error)
+            return self.plan(tenant).quotas
+
+    def _check_quotas(self, tenant: Tenant) -> Quotas:
         return self.plan(tenant).quotas.override(tenant.quotas)
 
     async def _add(self, tenant: Tenant, actor: str) -> Tenant:
