@@ -75,6 +75,10 @@ def _tmpfs() -> bool:
     return True
 
 
+def _curl() -> bool:
+    return shutil.which("curl") is not None
+
+
 def _gpu() -> bool:
     if not shutil.which("nvidia-smi"):
         return False
@@ -85,6 +89,7 @@ def _gpu() -> bool:
 PROBES: dict[str, Callable[[], bool]] = {
     "cgroup_v2": _cgroup_v2,
     "chromium": _chromium,
+    "curl": _curl,
     "gpu": _gpu,
     "ipv6": _ipv6,
     "linux_proc": _linux_proc,

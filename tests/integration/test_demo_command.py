@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,9 +32,6 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
-
-
 def paste(line: str, service: Running) -> dict[str, Any]:
     """Run one printed line the way a shell would, and return its answer."""
     ran = subprocess.run(
@@ -56,8 +52,7 @@ def curls(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if line.startswith("curl ")]
 
 
-@needs_curl
-@pytest.mark.needs("chromium", "playwright", "pdfium", "wasmtime")
+@pytest.mark.needs("curl", "chromium", "playwright", "pdfium", "wasmtime")
 def test_the_whole_demo(folder: Path) -> None:
     path = folder / "config.yml"
     path.write_text(f"browser: {{uid_base: {100_000 + 64 * (os.getpid() % 10_000)}}}\n", "utf-8")
@@ -74,8 +69,7 @@ def test_the_whole_demo(folder: Path) -> None:
         leaves_nothing(service, folder)
 
 
-@needs_curl
-@pytest.mark.needs("pdfium", "wasmtime")
+@pytest.mark.needs("curl", "pdfium", "wasmtime")
 def test_the_demo_without_a_browser(folder: Path) -> None:
     with running(folder, "--demo", **without_browser(folder)) as service:
         printed = service.greeted(LAST_LINE)

@@ -9,10 +9,16 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.integration.serving import descendants, without_browser
+from tests.integration.serving import DEADLINE_S, descendants, without_browser
 from tidegate.bootstrap import data_folder, load_settings, open_service
+from tidegate.entrypoints.ending import Ending
+from tidegate.entrypoints.http import server
+from tidegate.entrypoints.http.listener import bind
+from tidegate.errors import StoreUnavailable
+from tidegate.facades.service import Service
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("pdfium", "wasmtime", "linux_proc")]
 
@@ -59,3 +65,28 @@ async def test_nothing_adds_up(tmp_path: Path, patience_s: float) -> None:
     assert Inventory.now() == before
     left = sorted(path.name for path in folder.path.iterdir())
     assert left == ["tidegate.db"]
+
+
+async def test_a_greeting_that_fails_ends_the_service(tmp_path: Path) -> None:
+    environ = {
+        "TIDEGATE_DATA_DIR": str(tmp_path / "data"),
+        "TIDEGATE_PORT": "0",
+        **without_browser(tmp_path),
+    }
+    settings = load_settings(environ, folder=tmp_path)
+    folder = data_folder(settings, environ)
+    folder.create()
+    service = open_service(settings, folder)
+    asked: list[str] = []
+
+    async def ready(_: Service, address: str) -> None:
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
+            asked.append((await client.get(f"{address}/healthz")).text)
+        raise StoreUnavailable("no room for a tenant")
+
+    before = set(asyncio.all_tasks())
+    with pytest.raises(StoreUnavailable, match="no room"):
+        await server.serve(settings, service, bind(settings), ready, Ending())
+    assert asked == ['{"status":"ok"}']
+    assert service.status.draining
+    assert set(asyncio.all_tasks()) == before

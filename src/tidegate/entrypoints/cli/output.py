@@ -16,10 +16,8 @@ def open_standard_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != descriptor:
-                os.dup2(null, descriptor)
-                os.close(null)
+            # The lowest free number is taken, which is this one.
+            os.open(os.devnull, os.O_RDWR)
 
 
 def say(text: str, *, err: bool = False) -> None:
