@@ -17,6 +17,7 @@ from tidegate import (
     Granted,
     Quota,
 )
+from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.policy import Override, Policy
 from tidegate.errors import InvalidClaim, InvalidLimit, InvalidSetting
 
@@ -140,6 +141,26 @@ def test_lowering_a_capacity_evicts_nobody(gate: Gate) -> None:
     second = gate.try_admit(BROWSER)
     assert isinstance(gate.try_admit(BROWSER), Denied)
     gate.release_lease(lease_of(second))
+
+
+def test_a_lifted_limit_still_counts(gate: Gate) -> None:
+    lifted = {"a": {"operations": Override(units=None)}}
+    gate.set_policy(Policy(LIMITS, overrides=lifted))
+    assert isinstance(gate.try_admit(Claim(tenant="a", take={"operations": 5000})), Granted)
+    assert "operations" not in {state.name for state in gate.limits(Claim(tenant="a"))}
+    gate.set_policy(Policy(LIMITS))
+    assert isinstance(gate.try_admit(Claim(tenant="a", take={"operations": 1})), Denied)
+
+
+def test_what_is_held_stays_held_when_the_limit_was_lowered_meanwhile() -> None:
+    record = LeaseRecord(
+        id="old", claim=Claim(hold={"browsers": 5}), fencing_token=1, expires_us=2**60
+    )
+    gate = Gate(LIMITS)
+    gate.adopt(record)
+    assert isinstance(gate.try_admit(BROWSER), Denied)
+    assert gate.release_lease("old")
+    assert isinstance(gate.try_admit(BROWSER), Granted)
 
 
 def test_states_of_limits(gate: Gate) -> None:

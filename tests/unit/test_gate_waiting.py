@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.gates import BOTH, BROWSER, LIMITS, lease_of
-from tidegate import AdmissionDenied, Claim, Denied, Gate, LeaseLost
+from tidegate import AdmissionDenied, Capacity, Claim, Denied, Gate, Granted, LeaseLost
+from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidClaim
 
 pytestmark = pytest.mark.anyio
@@ -176,6 +177,38 @@ async def test_the_queue_is_bounded() -> None:
 def test_terms_out_of_range(gate: Gate, terms: dict[str, float]) -> None:
     with pytest.raises(InvalidClaim), gate.hold_sync(BROWSER, **terms):  # type: ignore[arg-type]
         pass
+
+
+async def test_new_limits_serve_those_who_wait_and_refuse_what_they_cannot_grant(
+    gate: Gate,
+) -> None:
+    lease = gate.try_admit(BOTH)
+    waiting = asyncio.create_task(_hold_for(gate, BROWSER, 0))
+    wide = asyncio.create_task(_hold_for(gate, BOTH, 0))
+    await asyncio.sleep(0.01)
+    gate.set_policy(Policy([*LIMITS[:3], Capacity("browsers", units=1), LIMITS[4]]))
+    with pytest.raises(AdmissionDenied):
+        await wide
+    gate.set_policy(Policy([*LIMITS[:3], Capacity("browsers", units=3), LIMITS[4]]))
+    await asyncio.wait_for(waiting, 5)
+    gate.release_lease(lease_of(lease))
+
+
+async def test_giving_up_frees_the_id_of_a_claim_but_not_the_lease_of_an_earlier_one(
+    gate: Gate,
+) -> None:
+    lease = gate.try_admit(BOTH)
+    claim = Claim(hold={"browsers": 1}, id="a")
+    waiter = asyncio.create_task(_hold_for(gate, claim, 0))
+    await asyncio.sleep(0.01)
+    gate.release_lease(lease_of(lease))
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    first = gate.try_admit(claim)
+    assert isinstance(first, Granted)
+    assert not first.repeated
+    first.lease.release()
 
 
 def test_threads_never_exceed_a_capacity_and_leave_nothing(gate: Gate) -> None:

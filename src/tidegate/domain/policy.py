@@ -13,7 +13,9 @@ import msgspec
 
 from tidegate.domain.admission import STOCK, Row, Rule, rule_of
 from tidegate.domain.claim import Claim
+from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.limit import SCOPE_FIELDS, Capacity, Limit, Quota, RateLimit
+from tidegate.domain.rate import TICKS_MAX
 from tidegate.errors import InvalidClaim, InvalidLimit
 
 ID_LENGTH_MAX = 200
@@ -52,7 +54,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 class Override(msgspec.Struct, frozen=True, kw_only=True):
     """Other numbers for one tenant. `units` and, for rates, `burst` replace those of the limit.
 
-    `units` None lifts the limit for the tenant.
+    `units` None lifts the limit for the tenant. It still counts, so that it is right at once when
+    it is put in force again.
     """
 
     units: int | None
@@ -86,8 +89,10 @@ class Policy:
         """Return a limit by name with the tenant's override put in. The name must exist."""
         limit = self._by_name[name]
         override = self.overrides.get(tenant, {}).get(name)
-        if override is None or override.units is None:
+        if override is None:
             return limit
+        if override.units is None:
+            return replace(limit, units=TICKS_MAX - 1)
         if isinstance(limit, RateLimit):
             return replace(limit, units=override.units, burst=override.burst)
         return replace(limit, units=override.units)
@@ -104,8 +109,6 @@ class Policy:
         for field, amounts, held in (("take", claim.take, False), ("hold", claim.hold, True)):
             for resource, units in amounts.items():
                 for limit in self._limits_on(resource, field, held):
-                    if self._lifted(limit, claim.tenant):
-                        continue
                     rule = self.rule(limit, claim.tenant, now_us)
                     if type(units) is not int or not 1 <= units <= rule.units_max:
                         raise InvalidClaim(f"{field}.{resource}", units, f"1..{rule.units_max}")
@@ -115,6 +118,25 @@ class Policy:
             raise InvalidClaim("id", claim.id, f"1..{ID_LENGTH_MAX} characters")
         return Ask(
             claim=claim, cells=tuple(cells), rows=tuple(rows), lease_us=lease_us, holder=holder
+        )
+
+    def holding(self, record: LeaseRecord, now_us: int) -> Ask:
+        """Resolve what a lease holds already, also what today's limits would no longer grant.
+
+        Raises:
+            InvalidClaim: a resource there is no limit on any more, or a scope it says nothing of.
+        """
+        held = [
+            (Cell(limit.name, scope_of(limit, record.claim)), limit, units)
+            for resource, units in record.claim.hold.items()
+            for limit in self._limits_on(resource, "hold", True)
+        ]
+        return Ask(
+            claim=record.claim,
+            cells=tuple(cell for cell, _, _ in held),
+            rows=tuple((self.rule(limit, record.claim.tenant, now_us), n) for _, limit, n in held),
+            lease_us=0,
+            holder=record.holder,
         )
 
     def overview(self, claim: Claim, now_us: int) -> Ask:

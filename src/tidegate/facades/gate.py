@@ -65,7 +65,7 @@ class AdmissionGate:
     def set_policy(self, policy: Policy) -> None:
         """Swap the limits. What is held stays held; waiting claims are tried again."""
         self._policy = policy
-        self._queue.serve_all()
+        self._queue.ask_anew(self._ask_anew)
 
     def try_admit(self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "") -> Decision:
         """Decide now, without waiting.
@@ -190,7 +190,7 @@ class AdmissionGate:
 
     def adopt(self, record: LeaseRecord) -> None:
         """Hold what a lease of an earlier process holds, under the limits in force now."""
-        self._store.adopt(record, self.ask(record.claim, holder=record.holder))
+        self._store.adopt(record, self._policy.holding(record, self._clock.now_us()))
 
     def set_used(self, limit: str, claim: Claim, units: int) -> None:
         """Set what one limit has used, at the scope the claim's attributes name."""
@@ -280,6 +280,10 @@ class AdmissionGate:
                 ask.cells, ask.rows, seen, strict=True
             )
         ]
+
+    def _ask_anew(self, ask: Ask) -> Ask:
+        now_us = self._clock.now_us()
+        return self._policy.ask(ask.claim, lease_us=ask.lease_us, now_us=now_us, holder=ask.holder)
 
     def _renew_lease(self, lease_id: str, lease_us: int) -> int:
         return self._store.renew(lease_id, lease_us=lease_us)

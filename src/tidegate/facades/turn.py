@@ -68,11 +68,13 @@ class Turn:
         if waiter.answer is None and now_s >= self._deadline_s:
             self._timed_out = True
             self._got = self._gate.queue.leave(waiter) or waiter.refusal
+            self._ask = waiter.answered
             return None
         if waiter.answer is None and now_s >= self._retry_s:
             self._gate.queue.serve({waiter.behind})
         if waiter.answer is not None:
             self._got = waiter.answer
+            self._ask = waiter.answered
             return None
         if waiter.refusal is not self._armed_for:
             self._armed_for = waiter.refusal
@@ -92,5 +94,5 @@ class Turn:
         """Leave the queue without a trace; a grant that came meanwhile is given back."""
         got = self._got
         answer = self._gate.queue.leave(got) if isinstance(got, Waiter) else got
-        if isinstance(answer, Grant):
-            self._gate.release_lease(answer.lease_id, "cancelled")
+        if isinstance(answer, Grant) and not answer.repeated:
+            self._gate.void_lease(answer.lease_id)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from tidegate.domain.policy import Ask, Cell
+from tidegate.errors import InvalidClaim
 from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
 
 Answer = Grant | Refusal
@@ -24,12 +25,15 @@ Stopwatch = Callable[[Callable[[], Answer]], Answer]
 class Waiter:
     """A claim in the queue.
 
+    `ask` is resolved anew when limits change; `answered` is the one that `refusal` and `answer`
+    are about.
     `wake` is called under the queue's lock, once `answer` is set or the timer must be set anew;
     it must not block or call back. `retry_us` is how long to wait, from that moment on, before
     asking again; None while an earlier waiter stands before this one.
     """
 
     ask: Ask
+    answered: Ask
     wake: Callable[[], object]
     capacities_only: bool
     behind: Cell
@@ -87,6 +91,7 @@ class WaitQueue:
                 return answer
             waiter = Waiter(
                 ask=ask,
+                answered=ask,
                 wake=wake,
                 capacities_only=capacities_only,
                 behind=ask.cells[answer.row],
@@ -113,6 +118,21 @@ class WaitQueue:
     def serve_all(self) -> None:
         """Try every waiter in order: after limits changed, or leases were reclaimed."""
         with self._lock:
+            self._serve({waiter.behind for waiter in self._waiters})
+
+    def ask_anew(self, resolve: Callable[[Ask], Ask]) -> None:
+        """Resolve every waiting claim under new limits, and try them in order.
+
+        One that the new limits can never grant keeps its refusal as the answer.
+        """
+        with self._lock:
+            for waiter in self._waiters:
+                try:
+                    waiter.ask = resolve(waiter.ask)
+                except InvalidClaim:
+                    waiter.answer = waiter.refusal
+                    waiter.wake()
+            self._waiters = [waiter for waiter in self._waiters if waiter.answer is None]
             self._serve({waiter.behind for waiter in self._waiters})
 
     def _try(self, ask: Ask) -> Answer:
@@ -150,6 +170,7 @@ class WaitQueue:
             # Its place is there now: nothing need ever be freed again where it waited before.
             waiter.behind, waiter.retry_us = ahead, None
             return False
+        waiter.answered = waiter.ask
         answer = self._decide(waiter.ask)
         if isinstance(answer, Refusal) and not (waiter.capacities_only and answer.timed):
             waiter.refusal, waiter.behind = answer, waiter.ask.cells[answer.row]
