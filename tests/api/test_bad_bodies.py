@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.harness import Api, Caller, bad, fields
+from tests.api.harness import Api, Caller, bad, fields, good
 from tests.api.routes import BODIES, LIMITS, WITH_BODY, caller_of, filled
+from tidegate.entrypoints.http.large_json import SMALL_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -25,9 +26,9 @@ UNREADABLE = {
     "a cut-off character": b'{"url": "\xe2\x82"}',
     "a raw control character": b'{"url": "a\x00b"}',
     "single quotes": b"{'url': 1}",
-    "nested too deeply, lists": b"[" * 500_000,
-    "nested too deeply, objects": b'{"a":' * 100_000,
-    "nested too deeply, closed": b"[" * 400_000 + b"]" * 400_000,
+    "nested too deeply, lists": b"[" * 100_000,
+    "nested too deeply, objects": b'{"a":' * 20_000,
+    "nested too deeply, closed": b"[" * 50_000 + b"]" * 50_000,
     "a number of 5,000 digits": b'{"timeout_s": ' + b"9" * 5000 + b"}",
     "only white space": b"  \n ",
 }
@@ -97,7 +98,7 @@ async def test_unknown_fields_are_named_whatever_they_are_called(
 async def test_a_flood_of_wrong_fields_is_refused_in_few_words(
     api: Api, tenant: Caller, route: Route
 ) -> None:
-    body = json.dumps({str(number): number for number in range(50_000)})
+    body = json.dumps({str(number): number for number in range(5_000)})
     answer = await send(api, tenant, route, content=body, headers=JSON)
     assert fields(bad(answer, 422, "invalid_request")) == {"body"}
     assert len(answer.content) < 1_000
@@ -142,7 +143,8 @@ async def test_other_media_types_are_not_supported(
 async def test_a_body_may_be_so_large_and_no_larger(
     api: Api, tenant: Caller, route: Route, stated: bool
 ) -> None:
-    limit = api.settings.body_max_bytes
+    large = route[1] == "/v1/extract"
+    limit = api.settings.body_max_bytes if large else SMALL_BYTES
     padding = b" " * limit
 
     async def chunks() -> Any:
@@ -152,3 +154,28 @@ async def test_a_body_may_be_so_large_and_no_larger(
     content = padding + b" " if stated else chunks()
     bad(await send(api, tenant, route, content=content, headers=JSON), 413, "too_large")
     bad(await send(api, tenant, route, content=padding, headers=JSON), 400, "unreadable")
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ('{"url": [' + "1," * 300_000 + "1]}", "url"),
+        ('{"html": {' + '"a":1,' * 100_000 + '"a":1}}', "html"),
+        ('{"html": "<p>", "surplus": [' + "[],".rjust(900_000) + "1]}", "surplus"),
+        ("[" + "1," * 300_000 + "1]", "body"),
+    ],
+    ids=["a list for a text", "a map for a text", "unknown", "no map at all"],
+)
+async def test_large_bodies_of_the_wrong_shape_are_named_too(
+    api: Api, tenant: Caller, body: str, wrong: str
+) -> None:
+    answer = await tenant.post("/v1/extract", content=body, headers=JSON)
+    assert fields(bad(answer, 422, "invalid_request")) == {wrong}
+
+
+async def test_a_large_page_is_read(api: Api, tenant: Caller) -> None:
+    page = "<title>Large</title>" + "<p>text</p>" * 60_000
+    answer = good(await tenant.post("/v1/extract", {"html": page, "timeout_s": 10}))
+    assert answer["title"] == "Large"
+    cut = json.dumps({"html": page})[:-2]
+    bad(await tenant.post("/v1/extract", content=cut, headers=JSON), 400, "unreadable")

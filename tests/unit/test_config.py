@@ -99,6 +99,13 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_broken_file_is_not_quoted(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        load(tmp_path, "admin_key: hunter2-hunter2-hunter2\n  port: [")
+    assert "hunter2" not in str(caught.value)
+    assert "line 2" in str(caught.value)
+
+
 def test_the_data_folder_follows_xdg() -> None:
     assert default_data_dir({"XDG_DATA_HOME": "/x"}) == Path("/x/tidegate")
     assert default_data_dir({"HOME": "/h"}) == Path("/h/.local/share/tidegate")

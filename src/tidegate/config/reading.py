@@ -103,8 +103,14 @@ def _read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
         raise ExtraMissing("server") from None
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidSetting(str(path), "(content)", f"readable YAML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting(str(path), "(content)", f"a readable file: {error}") from None
+    except yaml.YAMLError as error:
+        # The parser's own message quotes the lines around, and a line may hold a secret.
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        allowed = f"YAML; {problem or 'it cannot be parsed'}{where}"
+        raise InvalidSetting(str(path), "(content)", allowed) from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):

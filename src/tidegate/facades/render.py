@@ -84,7 +84,7 @@ class Rendering:
         deadline_s = loop.time() + timeout_us / 1e6
         report = await self.probed()
         if not report.usable:
-            return await self._degraded(page, tenant, report, timeout_us)
+            return await self._degraded(page, tenant, timeout_us)
         for attempt in range(1, TRIES_MAX + 1):
             try:
                 left_us = max(1, round((deadline_s - loop.time()) * 1e6))
@@ -106,11 +106,9 @@ class Rendering:
             degraded=False,
         )
 
-    async def _degraded(
-        self, page: PageRequest, tenant: str, report: BrowserReport, timeout_us: int
-    ) -> Rendered:
+    async def _degraded(self, page: PageRequest, tenant: str, timeout_us: int) -> Rendered:
         if not self._fallback or page.format not in ("html", "text"):
-            raise BrowserUnavailable(report.reason or "no usable browser")
+            raise BrowserUnavailable("there is no usable browser here; /readyz says why")
         fetched = await self._extraction.fetch(page.url, tenant, timeout_us)
         html = await self._extraction.decode(fetched)
         content = await self._extraction.of_html(html, fetched.final_url, timeout_us)

@@ -18,6 +18,7 @@ from tidegate.domain.lease import Lease
 from tidegate.domain.usage import StoredAnswer, UsageEntry, UsageOutcome
 from tidegate.errors import (
     AdmissionDenied,
+    BrowserUnavailable,
     DocumentUnreadable,
     EgressRefused,
     IdempotencyKeyReused,
@@ -59,8 +60,9 @@ class Reply:
 class Job:
     """What is to be done for whom.
 
-    The queue counts against `cap_us` unless `wait_us` gives it a time of its own. `answer_key`
-    is the caller's Idempotency-Key, `digest` what it was first used for.
+    The queue counts against `cap_us`, and may use up half of it, unless `wait_us` gives it a time
+    of its own: under overload, work that starts with nothing left would only fail later.
+    `answer_key` is the caller's Idempotency-Key, `digest` what it was first used for.
     """
 
     operation: str
@@ -73,7 +75,8 @@ class Job:
     digest: bytes = b""
 
 
-_ASKED_FOR = (
+_NOT_OURS = (
+    BrowserUnavailable,
     asyncio.CancelledError,
     EgressRefused,
     UpstreamFailed,
@@ -81,6 +84,7 @@ _ASKED_FOR = (
     DocumentUnreadable,
     InvalidRequest,
 )
+"""Ends that say nothing about how well the service is: what was asked for could not be had."""
 
 Work = Callable[[int], Awaitable[T]]
 """Does the work within the microseconds it is given."""
@@ -142,7 +146,7 @@ class Workload:
     async def _execute(self, job: Job, work: Work[T], encode: Callable[[T, float], Reply]) -> Reply:
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
-        wait_us = job.cap_us if job.wait_us is None else job.wait_us
+        wait_us = job.cap_us // 2 if job.wait_us is None else job.wait_us
         hold = self._gate.hold(
             job.claim,
             timeout_s=wait_us / 1e6,
@@ -188,7 +192,7 @@ class Workload:
             raise WorkTimeout(job.operation, job.cap_us) from None
         except BaseException as error:
             # A dead address or a client that hung up is no fault of the service.
-            asked_for = isinstance(error, _ASKED_FOR)
+            asked_for = isinstance(error, _NOT_OURS)
             self._tracker.finish(operation, success=False, judged=not asked_for)
             raise
         self._tracker.finish(operation, success=True)

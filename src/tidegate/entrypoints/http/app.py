@@ -35,7 +35,7 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
     )
     app.state.service = service
     unreadable.install(app)
-    for router in (workloads.router, claims.router, admin.router):
+    for router in (workloads.router, workloads.pages, claims.router, admin.router):
         app.include_router(_summed_up(router), dependencies=[Depends(key)])
     app.include_router(_summed_up(operations.router))
     operations.install_docs(app)

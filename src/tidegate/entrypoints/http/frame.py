@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate.entrypoints.http.large_json import SMALL_BYTES
 from tidegate.entrypoints.http.problems import problem, problem_of
 from tidegate.errors import TidegateError
 from tidegate.facades.service import Service
@@ -132,8 +133,7 @@ class _Exchange:
         self.scope.setdefault("state", {})["request_id"] = self.request_id
         headers = dict(scope["headers"])
         self._expects = b"expect" in headers
-        multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
-        self._max_bytes = body_max_bytes + (MULTIPART_OVERHEAD_BYTES if multipart else 0)
+        self._max_bytes = _body_max_bytes(scope["path"], headers, body_max_bytes)
         length = headers.get(b"content-length", b"0")
         self.too_large = length.isdigit() and int(length) > self._max_bytes
         self._read_bytes = 0
@@ -199,6 +199,15 @@ def _group(path: str) -> str | None:
     return next(
         (name for place, name in OPEN_PATHS.items() if f"{path}/".startswith(f"{place}/")), None
     )
+
+
+def _body_max_bytes(path: str, headers: dict[bytes, bytes], most_bytes: int) -> int:
+    """Return how large a body may be: files and pages are large, all else is a few fields."""
+    if path == "/v1/extract":
+        return most_bytes
+    if path == "/v1/pdf" and headers.get(b"content-type", b"").startswith(b"multipart/"):
+        return most_bytes + MULTIPART_OVERHEAD_BYTES
+    return min(most_bytes, SMALL_BYTES)
 
 
 def _bearer(request: Request) -> str | None:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from tidegate.entrypoints.http.context import CallPart, ServicePart, response_of, until_gone
 from tidegate.entrypoints.http.documentation import PDF_BODY, reply_example
+from tidegate.entrypoints.http.large_json import PageRoute
 from tidegate.entrypoints.http.models import ExtractBody, PdfBody, RenderBody
 from tidegate.entrypoints.http.unreadable import UnsupportedMediaType, WrongFields
 from tidegate.facades.extract import ExtractedPage
@@ -22,6 +23,7 @@ from tidegate.ports.browser import PageRequest, RenderFormat
 from tidegate.ports.pdf_reader import PdfDocument
 
 router = APIRouter(prefix="/v1", tags=["Workloads"])
+pages = APIRouter(prefix="/v1", tags=["Workloads"], route_class=PageRoute)
 
 
 @router.post("/render", responses=reply_example("render"))
@@ -42,7 +44,7 @@ async def render(
     return await until_gone(request, response_of(work))
 
 
-@router.post("/extract", responses=reply_example("extract"))
+@pages.post("/extract", responses=reply_example("extract"))
 async def extract(
     body: ExtractBody, call: CallPart, service: ServicePart, request: Request
 ) -> Response:
