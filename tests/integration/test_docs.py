@@ -237,7 +237,7 @@ def shown(value: object) -> str:
 def test_every_route_is_listed() -> None:
     text = (DOCS / "http.md").read_text("utf-8")
     listed = set(re.findall(r"`((?:GET|POST|PUT|DELETE) /[^`]*)`", text))
-    routers = (workloads.router, claims.router, admin.router, operations.router)
+    routers = (workloads.router, workloads.pages, claims.router, admin.router, operations.router)
     served = {
         f"{method} {route.path}"
         for router in routers
