@@ -129,6 +129,8 @@ async def test_health_is_told_with_every_component(api: Api) -> None:
     assert "degraded" in states.values(), "there is no browser here"
     health = good(await api.admin.get("/admin/health"))
     assert {pool["name"] for pool in health["pools"]} == {"browser", "wasm", "pdf"}
+    assert len(health["counters"]) == 14
+    assert health["counters"]["browser_pool_size"] == 3
 
 
 async def test_resources_are_those_of_the_service(api: Api, tenant: Caller) -> None:

@@ -98,6 +98,19 @@ async def test_the_store_is_really_read(service: Service, tmp_path: Path, kind: 
     assert (await status.readiness()).ready is (kind == "memory")
 
 
+async def test_a_store_that_can_be_read_but_not_written_is_not_ready(
+    service: Service, tmp_path: Path
+) -> None:
+    database = Database(tmp_path / "tidegate.db")
+    await database.open()
+    check = store_check(SqlUsageLedger(database), SqlTenantStore(database))
+    status = service.of({"store": check})
+    (tmp_path / "tidegate.db").rename(tmp_path / "elsewhere.db")
+    readiness = await status.readiness()
+    assert not readiness.ready
+    await database.close()
+
+
 class Hanging:
     """A check that hangs until it is let go, and may refuse to be cancelled."""
 

@@ -131,10 +131,18 @@ async def audit(
 
 
 @router.get("/health", responses=reply_example("health"))
-async def health(service: ServicePart) -> Response:
-    """Show every component, and every worker of every pool."""
-    body = msgspec.json.encode(await service.status.health())
-    return Response(body, media_type="application/json")
+async def health(service: ServicePart) -> dict[str, Any]:
+    """Show every component, every worker of every pool, and what was counted since the start."""
+    counted = service.status.metrics_snapshot()
+    shown: dict[str, Any] = msgspec.to_builtins(await service.status.health())
+    return {
+        **shown,
+        "counters": {
+            **msgspec.to_builtins(counted),
+            "render_success_rate": counted.render_success_rate,
+            "browser_pool_utilization": counted.browser_pool_utilization,
+        },
+    }
 
 
 def _tenant(service: Service, tenant: Tenant) -> dict[str, Any]:

@@ -157,6 +157,22 @@ _EXAMPLES: dict[str, Any] = {
                 ],
             }
         ],
+        "counters": {
+            "browser_pool_size": 3,
+            "browsers_active": 1,
+            "pdf_active": 0,
+            "wasm_instances": 1,
+            "memory_usage_bytes": 402653184,
+            "rate_limit_hits": 2,
+            "timeouts_count": 0,
+            "cleanup_operations": 0,
+            "gc_triggers": 0,
+            "render_operations": 20,
+            "successful_renders": 19,
+            "failed_renders": 1,
+            "render_success_rate": 0.95,
+            "browser_pool_utilization": 0.333,
+        },
     },
     "problem": {
         "type": "urn:tidegate:problem:rate_limited",
