@@ -152,7 +152,7 @@ async def test_a_wrong_change_changes_nothing(
     "text",
     [
         *("0", "-1", "-0.0", "NaN", "Infinity", "-Infinity", "1e999", '"5"', "true", "[]"),
-        *("1e-9", "3600.5", "1e300", "9" * 40),
+        *("1e-9", "3600.5", "1e300", "1e308", "9" * 40),
     ],
 )
 async def test_a_time_limit_is_a_number_within_the_cap(
@@ -167,6 +167,12 @@ async def test_a_time_limit_is_a_number_within_the_cap(
         bad(answer, 400, "unreadable")
     else:
         assert fields(bad(answer, 422, "invalid_request")) == {"timeout_s"}
+
+
+async def test_a_time_limit_of_an_upload_is_within_the_cap_too(tenant: Caller) -> None:
+    answer = await tenant.post(PDF, files={"file": b"%PDF"}, data={"timeout_s": "1e308"})
+    problem = bad(answer, 422, "invalid_request")
+    assert problem["errors"] == [{"field": "timeout_s", "message": "allowed > 0 and <= 10"}]
 
 
 @pytest.mark.parametrize(("path", "cap_s"), WORKLOADS.items())

@@ -168,9 +168,11 @@ class Governed:
         hold: dict[str, int],
         host: str | None,
     ) -> Job:
-        own_us = cap_us if timeout_s is None else round(timeout_s * 1e6)
-        if not 1 <= own_us <= cap_us:
+        own_s = cap_us / 1e6 if timeout_s is None else timeout_s
+        # Compared before it is rounded: a huge number of seconds has no microseconds.
+        if not 1e-6 <= own_s <= cap_us / 1e6:
             raise InvalidRequest("timeout_s", timeout_s, f"> 0 and <= {cap_us / 1e6:g}")
+        own_us = round(own_s * 1e6)
         take = {"requests": 1, "operations": 1}
         if host is not None:
             take["host_requests"] = 1
