@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.api.harness import Api, Caller, bad, good, opened, settings_of
+from tests.api.harness import PATIENCE_S, Api, Caller, bad, good, opened, settings_of
 from tests.api.site import Site
 from tidegate.errors import StoreUnavailable
+from tidegate.facades import service as service_module
 
 pytestmark = pytest.mark.anyio
 
@@ -19,6 +21,20 @@ ROOMS = {"kind": "capacity", "resource": "rooms", "units": 1, "claimable": True}
 
 async def broken(*_: Any) -> Any:
     raise RuntimeError("a secret of ours")
+
+
+class Counted:
+    """A fault that counts how often it was met."""
+
+    awaited = called = 0
+
+    async def __call__(self) -> None:
+        self.awaited += 1
+        raise RuntimeError("a fault of ours")
+
+    def now(self) -> None:
+        self.called += 1
+        raise RuntimeError("a fault of ours")
 
 
 async def full(*_: Any, **__: Any) -> Any:
@@ -58,6 +74,40 @@ async def test_a_store_that_is_full_is_told_and_heals(
         suspension = await api.admin.post(f"/admin/tenants/{tenant.id}/suspend")
         bad(suspension, 503, "store_unavailable")
     good(await tenant.get("/v1/usage"))
+
+
+async def test_a_fault_in_the_background_ends_no_background(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "TENANTS_LOOK_S", 0.01)
+    async with opened(settings_of({"limits": [SEATS]}), tmp_path, site) as api:
+        tenant = await api.tenant()
+        with monkeypatch.context() as patch:
+            calls = Counted()
+            patch.setattr(api.service.tenants, "refresh", calls)
+            patch.setattr(api.service.gate, "reclaim", calls.now)
+            async with asyncio.timeout(PATIENCE_S):
+                while min(calls.awaited, calls.called) < 2:
+                    await asyncio.sleep(0.01)
+        good(await tenant.post("/v1/claims", {"hold": {"seats": 1}, "lease_s": 0.05}), 201)
+        async with asyncio.timeout(PATIENCE_S):
+            while good(await tenant.get("/v1/leases"))["leases"]:
+                await asyncio.sleep(0.01)
+
+
+async def test_one_part_that_cannot_be_stopped_leaves_none_running(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = asyncio.all_tasks()
+    async with opened(settings_of({}), tmp_path, site) as api:
+        stops = api.service._stops
+        api.service._stops = [broken, *stops, broken]
+        lost = asyncio.create_task(broken())
+        await asyncio.wait([lost])
+        api.service._loops.append(lost)
+    assert api.service._stops == []
+    assert asyncio.all_tasks() <= tasks
+    await api.service.stop()
 
 
 async def test_the_lease_of_a_limit_that_is_gone_is_dropped(tmp_path: Path, site: Site) -> None:

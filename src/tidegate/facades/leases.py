@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -24,7 +23,6 @@ from tidegate.errors import (
     InvalidClaim,
     LeaseLost,
     LeaseUnknown,
-    StoreUnavailable,
 )
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.holding import wait_for_grant
@@ -100,8 +98,7 @@ class Leases:
         """Stop looking. Leases stay written down for the next start."""
         if self._ticker is not None:
             self._ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticker
+            await asyncio.gather(self._ticker, return_exceptions=True)
         await self._book.stop()
 
     @property
@@ -279,7 +276,8 @@ class Leases:
             await asyncio.sleep(self._interval_s)
             try:
                 await self._reclaim()
-            except StoreUnavailable:
+            except Exception:
+                # Without the look no lease would ever expire again, whatever broke this one.
                 _log.exception("expired leases could not be struck off; the next start does it")
 
 

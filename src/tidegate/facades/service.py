@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tidegate.domain.claim import Claim
@@ -14,7 +13,6 @@ from tidegate.domain.limit import Limit, Quota
 from tidegate.domain.period import windows
 from tidegate.domain.policy import Override, Policy
 from tidegate.domain.usage import UsageTotals
-from tidegate.errors import StoreUnavailable
 from tidegate.facades.access import Access
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Governed
@@ -101,15 +99,17 @@ class Service:
         ]
 
     async def stop(self) -> None:
-        """Stop every part, last started first. Idempotent."""
+        """Stop every part, last started first, whichever of them fails to. Idempotent."""
         self.status.draining = True
         for loop in self._loops:
             loop.cancel()
-            with suppress(asyncio.CancelledError):
-                await loop
+        await asyncio.gather(*self._loops, return_exceptions=True)
         self._loops.clear()
         while self._stops:
-            await self._stops.pop()()
+            try:
+                await self._stops.pop()()
+            except Exception:
+                _log.exception("a part could not be stopped; the others are")
         self.gate.close()
 
     def apply_quotas(self) -> None:
@@ -168,8 +168,9 @@ class Service:
             await asyncio.sleep(interval_s)
             try:
                 await step()
-            except StoreUnavailable:
-                _log.exception("the data folder did not answer; trying again")
+            except Exception:
+                # Whatever it was, tenants must be looked for and answers swept from now on too.
+                _log.exception("a regular look at the data folder failed; trying again")
 
 
 def precheck_of(tenants: Tenants, pressure: MemoryPressure) -> Callable[[Claim], Denied | None]:
