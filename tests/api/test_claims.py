@@ -8,7 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.harness import Api, Caller, bad, fields, good
+from tests.api.harness import PATIENCE_S, Api, Caller, bad, fields, good
+from tidegate.domain.lease import LeaseRecord
+from tidegate.domain.usage import UsageEntry
+from tidegate.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -221,20 +224,50 @@ async def test_a_plan_caps_how_many_leases_are_held(api: Api) -> None:
     await release(tenant, granted[1].json())
 
 
+@pytest.mark.parametrize("lost", ["usage", "lease"])
 async def test_a_claim_that_cannot_be_written_down_was_never_made(
-    api: Api, tenant: Caller, monkeypatch: pytest.MonkeyPatch
+    api: Api, tenant: Caller, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    """The lease is on disk when the usage row fails: neither may stay."""
-    from tidegate.errors import StoreUnavailable
+    """Usage row and lease are two steps: whichever fails, no lease may stay."""
+    leases = api.service.leases
+    written = []
 
-    async def full(*_: Any) -> bool:
+    async def record(entry: UsageEntry) -> bool:
+        if lost == "usage":
+            raise StoreUnavailable("no space left")
+        written.append(entry.taken)
+        return True
+
+    async def put(_: LeaseRecord) -> None:
+        assert written == [{"tokens": 1}], "a kill here would forget what was taken"
         raise StoreUnavailable("no space left")
 
-    leases = api.service.leases
     with monkeypatch.context() as patch:
-        patch.setattr(leases._ledger, "record", full)
+        patch.setattr(leases._ledger, "record", record)
+        patch.setattr(leases._book._log, "put", put)
         patch.setattr(api.service.gate, "quotas_taken", lambda _: {"tokens": 1})
         bad(await tenant.post("/v1/claims", {**SEATS, "id": "x"}), 503, "store_unavailable")
     await leases._book.stop()
+    assert leases._book.live(tenant.id) == set()
     assert "x" not in {record.claim.id for record in await leases._book.load()}
     await release(tenant, await claim(tenant, {**SEATS, "id": "x"}))
+
+
+async def test_a_lease_that_expires_while_it_is_written_down_is_gone(
+    api: Api, tenant: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = api.service.leases._book
+    put = book._log.put
+
+    async def slow(record: LeaseRecord) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while api.service.gate.lease(record.id) or not book.had(tenant.id, record.id):
+                await asyncio.sleep(0.01)
+        await put(record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(book._log, "put", slow)
+        granted = await claim(tenant, {**SEATS, "lease_s": 0.01})
+    assert book.live(tenant.id) == set()
+    assert granted["lease_id"] not in {record.id for record in await book.load()}
+    await release(tenant, granted)

@@ -47,17 +47,19 @@ class LeaseBook:
         """Return what an earlier process wrote down. Raises StoreUnavailable."""
         return await self._log.load()
 
-    def add(self, record: LeaseRecord) -> None:
-        """Note a lease that is written down already."""
-        self._live.setdefault(record.claim.tenant, set()).add(record.id)
+    def add(self, tenant: str, lease_id: str) -> None:
+        """Note a live lease."""
+        self._live.setdefault(tenant, set()).add(lease_id)
 
     async def write(self, record: LeaseRecord) -> None:
-        """Write a lease down, or down anew; `add` it after the first time.
+        """Write a lease down, or down anew. `add` it before, since it may end meanwhile.
 
         Raises:
             StoreUnavailable: outcome unknown.
         """
         await self._log.put(record)
+        if self.had(record.claim.tenant, record.id):
+            await self.strike_off([record.id])
 
     def end(self, tenant: str, lease_id: str) -> None:
         """Note that a lease has ended. It is still on disk."""

@@ -90,7 +90,7 @@ class Leases:
                 _log.warning("lease %s is dropped: %s", record.id, error)
                 await self._book.strike_off([record.id])
             else:
-                self._book.add(record)
+                self._book.add(record.claim.tenant, record.id)
         await self._reclaim()
         self._ticker = asyncio.create_task(self._tick())
 
@@ -120,13 +120,9 @@ class Leases:
         if not 0 < terms.lease_s <= plan.lease_max_s:
             raise InvalidClaim("lease_s", terms.lease_s, f"> 0 and <= {plan.lease_max_s}")
         self._check_room(claim, plan)
-        self._pending[claim.tenant] += 1
-        try:
-            granted = await self._grant(claim, terms)
-        finally:
-            self._pending[claim.tenant] -= 1
-            if not self._pending[claim.tenant]:
-                del self._pending[claim.tenant]
+        granted = await self._grant(claim, terms)
+        if not granted.repeated:
+            await self._write_down(granted.lease)
         return GrantedClaim(
             lease=granted.lease,
             limits=self._gate.limits_touched(claim),
@@ -225,44 +221,47 @@ class Leases:
             capacities_only=False,
             holder=HOLDER,
         )
-        granted = await wait_for_grant(self._gate, with_request(claim), hold)
-        if not granted.repeated:
-            await self._write_down(granted.lease)
-        return granted
+        self._pending[claim.tenant] += 1
+        try:
+            return await wait_for_grant(self._gate, with_request(claim), hold)
+        finally:
+            self._pending[claim.tenant] -= 1
+            if not self._pending[claim.tenant]:
+                del self._pending[claim.tenant]
 
     async def _write_down(self, lease: Lease) -> None:
-        """Make the grant durable, or undo it."""
-        taken = self._gate.quotas_taken(lease.claim)
+        """Make the grant durable, or undo it.
+
+        What it took is written first: killed in between, we count too much rather than forget.
+        """
+        tenant = lease.claim.tenant
         lives_on = bool(lease.claim.hold) or lease.claim.id is not None
-        if not lives_on:
-            # Nothing to give back, which its holder need not know.
-            self._book.end(lease.claim.tenant, lease.id)
-        record = LeaseRecord(
-            id=lease.id,
-            claim=lease.claim,
-            fencing_token=lease.fencing_token,
-            expires_us=lease.expires_us,
-            holder=HOLDER,
-        )
+        # What has nothing to give back has ended, which its holder need not know.
+        (self._book.add if lives_on else self._book.end)(tenant, lease.id)
         try:
-            if lives_on:
+            await self._write_usage(lease)
+            # It may have been renewed, given back or reclaimed while that was written.
+            record = self._gate.lease(lease.id)
+            if lives_on and record is not None:
                 await self._book.write(record)
-                self._book.add(record)
-            if taken:
-                await self._ledger.record(
-                    UsageEntry(
-                        tenant=lease.claim.tenant,
-                        source="claim",
-                        id=lease.id,
-                        at_us=self._clock.now_us(),
-                        outcome="success",
-                        taken=taken,
-                    )
-                )
         except BaseException:
             self._gate.void_lease(lease.id)
-            self._book.give_up(lease.claim.tenant, lease.id)
+            self._book.give_up(tenant, lease.id)
             raise
+
+    async def _write_usage(self, lease: Lease) -> None:
+        taken = self._gate.quotas_taken(lease.claim)
+        if taken:
+            await self._ledger.record(
+                UsageEntry(
+                    tenant=lease.claim.tenant,
+                    source="claim",
+                    id=lease.id,
+                    at_us=self._clock.now_us(),
+                    outcome="success",
+                    taken=taken,
+                )
+            )
 
     async def _reclaim(self) -> None:
         expired = [record for record in self._gate.reclaim() if record.holder == HOLDER]
