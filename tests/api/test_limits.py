@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.harness import Api, Caller, bad, good, within_one_minute
-from tests.api.site import answer
+from tests.api.harness import GIB, Api, Caller, bad, good, opened, settings_of, within_one_minute
+from tests.api.site import Site, answer
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Granted
 
 pytestmark = pytest.mark.anyio
 
@@ -175,3 +178,21 @@ async def test_explaining_charges_nothing_for_the_claim(api: Api, tenant: Caller
     assert 0 < told["retry_after_s"] <= 600
     told = good(await tenant.post("/v1/claims/explain", {"take": {"tokens": 11}}))
     assert (told["granted"], told["reason"]) == (False, "quota_exceeded")
+
+
+async def test_memory_that_is_promised_counts_once_whatever_limits_it(
+    tmp_path: Path, site: Site
+) -> None:
+    own = [
+        {"kind": "capacity", "resource": "memory", "units": 50 * GIB, "name": "memory_of_host",
+         "per": ["host"]},
+        {"kind": "capacity", "resource": "memory", "units": 60 * GIB, "name": "memory_of_all"},
+    ]  # fmt: skip
+    async with opened(settings_of({"limits": own}), tmp_path, site) as api:
+        claim = Claim(tenant="default", host="a.example", hold={"memory": 40 * GIB})
+        granted = api.service.gate.try_admit(claim)
+        assert isinstance(granted, Granted)
+        used = api.service.status.resources()
+        assert (used.memory_used_bytes, used.memory_pressure) == (40 * GIB, False)
+        granted.lease.release()
+        assert api.service.status.resources().memory_used_bytes < 40 * GIB

@@ -25,7 +25,6 @@ from tidegate.bootstrap import workers
 from tidegate.bootstrap.limits import service_limits
 from tidegate.bootstrap.shell import admin_key, plans_of
 from tidegate.config import Settings
-from tidegate.domain.claim import Claim
 from tidegate.domain.egress import EgressPolicy
 from tidegate.domain.health import PressureLimits
 from tidegate.domain.policy import Policy
@@ -43,7 +42,7 @@ from tidegate.facades.pressure import MemoryPressure
 from tidegate.facades.readiness import store_check
 from tidegate.facades.render import Rendering
 from tidegate.facades.service import Service, Step, precheck_of
-from tidegate.facades.status import Status
+from tidegate.facades.status import Status, shared_capacities
 from tidegate.facades.tenants import Tenants
 from tidegate.facades.waiting import Answer
 from tidegate.facades.workload import Workload
@@ -142,7 +141,7 @@ class Wiring:
         return MemoryPressure(
             LinuxHost(),
             clock=self.clock,
-            tracked=lambda: _held(self.gate, "memory"),
+            tracked=lambda: shared_capacities(self.gate)["memory"].in_use,
             limits=PressureLimits(
                 limit_bytes=memory.limit_bytes,
                 threshold_percent=memory.threshold_percent,
@@ -257,11 +256,6 @@ class Wiring:
             components={"store": store_check(self.ledger, self.directory)},
             rendering=self.rendering,
         )
-
-
-def _held(gate: AdmissionGate, resource: str) -> int:
-    states = gate.limits_touched(Claim(hold={resource: 1}))
-    return sum(state.units - state.remaining for state in states)
 
 
 def _us(seconds: float) -> int:
