@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -167,6 +168,42 @@ def test_adopted_leases_hold_even_above_the_ceiling_and_only_once(store: Store) 
     refused(store.admit(browsers(1)))
     assert store.release("old") == (Cell("browsers", ()),)
     assert granted(store.admit(browsers(1))).fencing_token > NOW_US * 2
+
+
+def test_a_voided_grant_puts_back_what_it_took(store: Store) -> None:
+    claim = ask(
+        Claim(host="h", take={"requests": 3, "host_requests": 2, "operations": 5}, id="a"),
+        now_us=NOW_US,
+    )
+    before = store.look(claim)
+    store.release(granted(store.admit(claim)).lease_id, void=True)
+    assert store.look(claim) == before
+
+
+def test_a_claim_id_belongs_to_the_whole_claim(store: Store) -> None:
+    claim = Claim(host="h", take={"host_requests": 1}, id="a")
+    granted(store.admit(ask(claim)))
+    other = msgspec.structs.replace(claim, host="i")
+    with pytest.raises(ClaimIdReused):
+        store.admit(ask(other))
+    urgent = msgspec.structs.replace(claim, priority=900)
+    assert granted(store.admit(ask(urgent))).repeated
+    assert granted_before(store, claim)
+
+
+def granted_before(store: Store, claim: Claim) -> bool:
+    return store.granted_before(claim) is not None
+
+
+@pytest.mark.parametrize(("units", "burst"), [(20, 40), (333, 999), (7, 1)])
+def test_a_changed_rate_keeps_what_was_spent(store: Store, units: int, burst: int) -> None:
+    before = Policy([RateLimit("r", units=999, period_s=1, burst=2000)])
+    after = Policy([RateLimit("r", units=units, period_s=1, burst=burst)])
+    claim = Claim(take={"r": 1})
+    spend = Claim(take={"r": min(burst, 5)})
+    granted(store.admit(before.ask(spend, lease_us=1, now_us=NOW_US), now_us=NOW_US))
+    ((left, _),) = store.look(after.ask(claim, lease_us=1, now_us=NOW_US), now_us=NOW_US)
+    assert left == burst - min(burst, 5)
 
 
 def test_an_adopted_lease_keeps_its_claim_id(store: Store) -> None:

@@ -86,6 +86,13 @@ def test_a_clock_that_steps_back_only_pauses_leaking() -> None:
     assert decide([full(HOST)], earlier_us + verdict.wait_us - 1).levels is None
 
 
+def test_a_stale_rule_never_grants_above_its_ceiling() -> None:
+    later_us = NOW_US + 3600 * SECOND_US
+    row = Row(MINUTE, 1, MINUTE.ceiling, later_us)
+    assert decide([row], later_us).levels is None
+
+
 def test_a_quota_rule_is_stale_after_the_next_window() -> None:
     assert not MINUTE.is_stale(NOW_US + 79 * SECOND_US)
     assert MINUTE.is_stale(NOW_US + 80 * SECOND_US)
+    assert MINUTE.is_stale(NOW_US - 41 * SECOND_US)

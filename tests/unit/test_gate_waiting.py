@@ -187,7 +187,7 @@ async def test_new_limits_serve_those_who_wait_and_refuse_what_they_cannot_grant
     wide = asyncio.create_task(_hold_for(gate, BOTH, 0))
     await asyncio.sleep(0.01)
     gate.set_policy(Policy([*LIMITS[:3], Capacity("browsers", units=1), LIMITS[4]]))
-    with pytest.raises(AdmissionDenied):
+    with pytest.raises(InvalidClaim):
         await wide
     gate.set_policy(Policy([*LIMITS[:3], Capacity("browsers", units=3), LIMITS[4]]))
     await asyncio.wait_for(waiting, 5)

@@ -41,8 +41,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.ceiling // self.unit
 
     def is_stale(self, now_us: int) -> bool:
-        """Return whether the calendar has moved past what this rule knows."""
-        return self.kind == WINDOW and now_us >= self.starts_us[2]
+        """Return whether the calendar has moved past what this rule knows, or back before it."""
+        return self.kind == WINDOW and not self.starts_us[0] <= now_us < self.starts_us[2]
 
 
 class Row(msgspec.Struct, gc=False):
@@ -112,7 +112,7 @@ def decide(rows: Sequence[Row], now_us: int) -> Verdict:
         now_us: Microseconds since the epoch, by the store's clock.
     """
     levels = []
-    refused, longest_us, room = -1, -2, 0
+    refused, longest_us, room = -1, -1, 0
     for index, row in enumerate(rows):
         rule = row.rule
         level = age(rule, row.level, row.at_us, now_us)
@@ -120,7 +120,7 @@ def decide(rows: Sequence[Row], now_us: int) -> Verdict:
         levels.append(risen)
         if risen > rule.ceiling:
             wait_us = _wait(rule, risen - rule.ceiling, row.at_us, now_us)
-            if wait_us > longest_us:
+            if refused < 0 or wait_us > longest_us:
                 refused, longest_us = index, wait_us
                 room = max(0, rule.ceiling - level) // rule.unit
     if refused < 0:

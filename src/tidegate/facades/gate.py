@@ -10,7 +10,7 @@ from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted, LimitState, Reason
 from tidegate.domain.lease import Lease, LeaseRecord, Outcome
 from tidegate.domain.policy import Ask, Policy, taken_quotas
-from tidegate.errors import InvalidClaim
+from tidegate.errors import AdmissionDenied, InvalidClaim
 from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
 from tidegate.facades.turn import HoldTerms
 from tidegate.facades.waiting import Answer, Stopwatch, WaitQueue
@@ -47,7 +47,13 @@ class AdmissionGate:
         self._inspect = inspect
         self._clock = clock
         self._precheck = precheck
-        self._queue = WaitQueue(store, inspect, waiters_max=waiters_max, stopwatch=stopwatch)
+        self._queue = WaitQueue(
+            store,
+            inspect,
+            refresh=self._refresh,
+            waiters_max=waiters_max,
+            stopwatch=stopwatch,
+        )
         self._renewals = Renewals(self._renew_lease, elapsed_s=self.elapsed_s)
         self.decisions: Counter[str] = Counter()
         self.releases: Counter[str] = Counter()
@@ -65,7 +71,7 @@ class AdmissionGate:
     def set_policy(self, policy: Policy) -> None:
         """Swap the limits. What is held stays held; waiting claims are tried again."""
         self._policy = policy
-        self._queue.ask_anew(self._ask_anew)
+        self._queue.serve_all()
 
     def try_admit(self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "") -> Decision:
         """Decide now, without waiting.
@@ -281,7 +287,11 @@ class AdmissionGate:
             )
         ]
 
-    def _ask_anew(self, ask: Ask) -> Ask:
+    def _refresh(self, ask: Ask) -> Ask:
+        """Resolve the ask of a claim that has waited, or say why its turn is over."""
+        denied = self.precheck(ask.claim)
+        if denied is not None:
+            raise AdmissionDenied(denied)
         now_us = self._clock.now_us()
         return self._policy.ask(ask.claim, lease_us=ask.lease_us, now_us=now_us, holder=ask.holder)
 

@@ -79,8 +79,10 @@ async def wait_for_grant(gate: AdmissionGate, claim: Claim, terms: HoldTerms) ->
     turn = Turn(gate, claim, terms, lambda: loop.call_soon_threadsafe(event.set), loop.time())
     try:
         while (wait_s := turn.poll(loop.time())) is not None:
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), None if wait_s == inf else wait_s)
+                async with asyncio.timeout(None if wait_s == inf else wait_s):
+                    await event.wait()
             event.clear()
     except BaseException:
         turn.abandon()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Granted
-from tidegate.errors import AdmissionDenied, InvalidClaim
+from tidegate.errors import AdmissionDenied, InvalidClaim, TidegateError
 from tidegate.facades.waiting import Answer, Waiter
 from tidegate.ports.admission_store import Grant, Refusal
 
@@ -54,7 +54,7 @@ class Turn:
         self._retry_s = inf
         self._armed_for: Refusal | None = None
         self._timed_out = False
-        self._got: Answer | Waiter
+        self._got: Answer | Waiter | TidegateError
         if timeout_s == 0:
             self._got = gate.queue.admit(self._ask)
         else:
@@ -71,6 +71,7 @@ class Turn:
             self._ask = waiter.answered
             return None
         if waiter.answer is None and now_s >= self._retry_s:
+            self._armed_for = None
             self._gate.queue.serve({waiter.behind})
         if waiter.answer is not None:
             self._got = waiter.answer
@@ -85,6 +86,8 @@ class Turn:
         """Return the grant, which the caller now has to release, or raise AdmissionDenied."""
         answer = self._got
         assert not isinstance(answer, Waiter)
+        if isinstance(answer, TidegateError):
+            raise answer
         decision = self._gate.decision(self._ask, answer, timed_out=self._timed_out)
         if isinstance(decision, Granted):
             return decision

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from tidegate.domain.policy import Ask, Cell
-from tidegate.errors import InvalidClaim
+from tidegate.errors import TidegateError
 from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
 
 Answer = Grant | Refusal
@@ -20,13 +20,15 @@ Answer = Grant | Refusal
 Stopwatch = Callable[[Callable[[], Answer]], Answer]
 """Calls what it is given and returns its answer, noting how long that took."""
 
+Refresh = Callable[[Ask], Ask]
+"""Resolves an ask anew under the limits and the calendar of this moment, or raises why not."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Waiter:
     """A claim in the queue.
 
-    `ask` is resolved anew when limits change; `answered` is the one that `refusal` and `answer`
-    are about.
+    `ask` is resolved anew at each try; `answered` is the one that `refusal` and `answer` are about.
     `wake` is called under the queue's lock, once `answer` is set or the timer must be set anew;
     it must not block or call back. `retry_us` is how long to wait, from that moment on, before
     asking again; None while an earlier waiter stands before this one.
@@ -39,7 +41,7 @@ class Waiter:
     behind: Cell
     refusal: Refusal
     retry_us: int | None = None
-    answer: Answer | None = None
+    answer: Answer | TidegateError | None = None
 
 
 class WaitQueue:
@@ -50,10 +52,12 @@ class WaitQueue:
         store: AdmissionStore,
         inspect: AdmissionInspect,
         *,
+        refresh: Refresh,
         waiters_max: int,
         stopwatch: Stopwatch | None = None,
     ) -> None:
         self._store = store
+        self._refresh = refresh
         self._stopwatch = stopwatch
         self._inspect = inspect
         self._waiters_max = waiters_max
@@ -87,7 +91,7 @@ class WaitQueue:
             answer = self._try(ask)
             if isinstance(answer, Grant) or (capacities_only and answer.timed):
                 return answer
-            if len(self._waiters) >= self._waiters_max:
+            if not self._has_room_for(ask.claim.tenant):
                 return answer
             waiter = Waiter(
                 ask=ask,
@@ -101,8 +105,8 @@ class WaitQueue:
             self._waiters.append(waiter)
             return waiter
 
-    def leave(self, waiter: Waiter) -> Answer | None:
-        """Give up. Return the answer if one came first; a grant in it must be released."""
+    def leave(self, waiter: Waiter) -> Answer | TidegateError | None:
+        """Give up. Return the answer if one came first; a grant in it must be given back."""
         with self._lock:
             if waiter.answer is None:
                 self._waiters.remove(waiter)
@@ -111,7 +115,8 @@ class WaitQueue:
 
     def serve(self, freed: Collection[Cell]) -> None:
         """Hand what became free in `freed` to those who wait for it, in order."""
-        if self._waiters and freed:
+        if freed:
+            # Under the lock also to see whether anybody waits: one may be joining just now.
             with self._lock:
                 self._serve(freed)
 
@@ -120,23 +125,18 @@ class WaitQueue:
         with self._lock:
             self._serve({waiter.behind for waiter in self._waiters})
 
-    def ask_anew(self, resolve: Callable[[Ask], Ask]) -> None:
-        """Resolve every waiting claim under new limits, and try them in order.
-
-        One that the new limits can never grant keeps its refusal as the answer.
-        """
-        with self._lock:
-            for waiter in self._waiters:
-                try:
-                    waiter.ask = resolve(waiter.ask)
-                except InvalidClaim:
-                    waiter.answer = waiter.refusal
-                    waiter.wake()
-            self._waiters = [waiter for waiter in self._waiters if waiter.answer is None]
-            self._serve({waiter.behind for waiter in self._waiters})
+    def _has_room_for(self, tenant: str) -> bool:
+        """Leave as many places free as a tenant takes: no one tenant can fill the queue."""
+        if not self._waiters:
+            return self._waiters_max > 0
+        own = sum(waiter.ask.claim.tenant == tenant for waiter in self._waiters)
+        return own < self._waiters_max - len(self._waiters)
 
     def _try(self, ask: Ask) -> Answer:
         """Decide the ask unless somebody who came earlier waits for one of its cells."""
+        earlier = self._inspect.granted_before(ask.claim)
+        if earlier is not None:
+            return earlier
         ahead = {waiter.behind for waiter in self._waiters}
         for row, cell in enumerate(ask.cells):
             if cell in ahead:
@@ -154,29 +154,48 @@ class WaitQueue:
 
     def _serve(self, freed: Collection[Cell]) -> None:
         blocked: set[Cell] = set()
-        still: list[Waiter] = []
-        for waiter in self._waiters:
-            if not self._settled(waiter, freed, blocked):
+        for waiter in list(self._waiters):
+            if waiter.behind in freed:
+                self._serve_one(waiter, blocked)
+            if waiter.answer is None:
                 blocked.add(waiter.behind)
-                still.append(waiter)
-        self._waiters = still
+            else:
+                self._waiters.remove(waiter)
+                self._hand_over(waiter)
 
-    def _settled(self, waiter: Waiter, freed: Collection[Cell], blocked: set[Cell]) -> bool:
-        """Try one waiter if it is first at a freed cell; say whether it has its answer now."""
-        if waiter.behind not in freed:
-            return False
-        ahead = next((cell for cell in waiter.ask.cells if cell in blocked), None)
-        if ahead is not None:
-            # Its place is there now: nothing need ever be freed again where it waited before.
-            waiter.behind, waiter.retry_us = ahead, None
-            return False
-        waiter.answered = waiter.ask
-        answer = self._decide(waiter.ask)
+    def _serve_one(self, waiter: Waiter, blocked: Collection[Cell]) -> None:
+        """Try one waiter unless it stands behind an earlier one; give it its answer if it has one.
+
+        What its claim raises is the waiter's to hear, not that of whoever freed a unit.
+        """
+        try:
+            waiter.ask = self._refresh(waiter.ask)
+            ahead = next((cell for cell in waiter.ask.cells if cell in blocked), None)
+            if ahead is not None:
+                # Its place is there now: nothing need ever be freed again where it waited before.
+                waiter.behind, waiter.retry_us = ahead, None
+                return
+            waiter.answered = waiter.ask
+            answer = self._decide(waiter.ask)
+        except TidegateError as error:
+            waiter.answer = error
+            return
         if isinstance(answer, Refusal) and not (waiter.capacities_only and answer.timed):
             waiter.refusal, waiter.behind = answer, waiter.ask.cells[answer.row]
             waiter.retry_us = answer.wait_us
+            self._wake(waiter)
+        else:
+            waiter.answer = answer
+
+    def _hand_over(self, waiter: Waiter) -> None:
+        answer = waiter.answer
+        if not self._wake(waiter) and isinstance(answer, Grant) and not answer.repeated:
+            self._store.release(answer.lease_id, void=True)
+
+    def _wake(self, waiter: Waiter) -> bool:
+        """Wake a waiter; False if its event loop has ended and nobody is there."""
+        try:
             waiter.wake()
+        except RuntimeError:
             return False
-        waiter.answer = answer
-        waiter.wake()
         return True

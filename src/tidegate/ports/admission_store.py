@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from tidegate.domain.claim import Claim
 from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.policy import Ask, Cell
 
@@ -90,6 +91,14 @@ class AdmissionInspect(Protocol):
 
     def set_used(self, ask: Ask, *, now_us: int | None = None) -> None:
         """Set each of the ask's cells to exactly the cost it names."""
+        ...
+
+    def granted_before(self, claim: Claim) -> Grant | None:
+        """Return the grant that the claim's id has, if it has one.
+
+        Raises:
+            ClaimIdReused: the id was granted for another claim.
+        """
         ...
 
     def leases_active(self) -> int:

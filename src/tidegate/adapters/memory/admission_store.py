@@ -6,7 +6,6 @@ lock is taken in try/finally and not by `with`, which costs twice as much per de
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +14,8 @@ import msgspec
 
 from tidegate.adapters.memory.cells import CellTable
 from tidegate.adapters.memory.claim_ids import ClaimIds
-from tidegate.domain.admission import STOCK, Row, age, decide, reset
+from tidegate.adapters.memory.lease_table import Held, LeaseTable
+from tidegate.domain.admission import STOCK, WINDOW, Row, age, decide, reset
 from tidegate.domain.claim import Claim
 from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.policy import Ask, Cell
@@ -27,16 +27,6 @@ KEYS_MAX = 100_000
 EXPIRED_MAX = 100_000
 
 
-class _Held(msgspec.Struct, kw_only=True):
-    """A live lease: what it gives back, cell by cell under the address really used."""
-
-    claim: Claim
-    token: int
-    expires_us: int
-    holder: str
-    cells: list[tuple[Cell, tuple[str, ...], int]]
-
-
 class MemoryAdmissionStore:
     """The embedded default. `now_us` is the clock; `lease_prefix` makes ids unique to a process."""
 
@@ -45,8 +35,7 @@ class MemoryAdmissionStore:
         self._lease_prefix = lease_prefix
         self._lock = threading.Lock()
         self._tables: dict[str, CellTable] = {}
-        self._leases: dict[str, _Held] = {}
-        self._expiries: list[tuple[int, str]] = []
+        self._leases = LeaseTable()
         self._expired: deque[LeaseRecord] = deque(maxlen=EXPIRED_MAX)
         self._ids = ClaimIds()
         self._token = 0
@@ -68,7 +57,7 @@ class MemoryAdmissionStore:
             for cell, scope, row, level in zip(
                 ask.cells, addresses, rows, verdict.levels, strict=True
             ):
-                self._tables[cell.limit].write(scope, level, max(now, row.at_us))
+                self._tables[cell.limit].write(scope, level, max(now, row.at_us), row.rule.unit)
             return self._grant(ask, addresses, now)
         finally:
             self._lock.release()
@@ -82,7 +71,7 @@ class MemoryAdmissionStore:
             if lease is None:
                 raise LeaseLost(lease_id)
             lease.expires_us = now + lease_us
-            heapq.heappush(self._expiries, (lease.expires_us, lease_id))
+            self._leases.moved(lease_id, lease)
             return lease.expires_us
 
     def release(
@@ -92,11 +81,12 @@ class MemoryAdmissionStore:
         self._lock.acquire()
         try:
             now = self._clock() if now_us is None else now_us
-            lease = self._leases.pop(lease_id, None)
+            lease = self._leases.pop(lease_id)
             if lease is None:
                 return None
             if void:
                 self._ids.forget(lease.claim)
+                self._refund(lease, now)
             return self._give_back(lease, now)
         finally:
             self._lock.release()
@@ -116,23 +106,22 @@ class MemoryAdmissionStore:
                 return
             now = self._clock()
             held = []
-            for cell, cost in ask.holds:
+            for cell, (rule, cost) in zip(ask.cells, ask.rows, strict=True):
                 table = self._table(cell)
                 scope = table.address(cell.scope, 0, now)
-                level, at_us = table.read(scope)
-                table.write(scope, level + cost, at_us)
-                held.append((cell, scope, cost))
+                level, at_us = table.read(scope, rule.unit)
+                table.write(scope, level + cost, at_us, rule.unit)
+                held.append((cell, scope, rule, cost))
             self._token = max(self._token, record.fencing_token)
-            self._keep(
-                record.id,
-                _Held(
-                    claim=record.claim,
-                    token=record.fencing_token,
-                    expires_us=record.expires_us,
-                    holder=record.holder,
-                    cells=held,
-                ),
+            lease = Held(
+                claim=record.claim,
+                token=record.fencing_token,
+                granted_us=now,
+                expires_us=record.expires_us,
+                holder=record.holder,
+                cells=held,
             )
+            self._keep(record.id, lease)
 
     def explain(self, ask: Ask, *, now_us: int | None = None) -> Refusal | None:
         """See `AdmissionInspect.explain`."""
@@ -159,7 +148,14 @@ class MemoryAdmissionStore:
             now = self._clock() if now_us is None else now_us
             addresses, rows = self._read(ask, now)
             for cell, scope, row in zip(ask.cells, addresses, rows, strict=True):
-                self._tables[cell.limit].write(scope, row.cost * row.rule.unit, now)
+                self._tables[cell.limit].write(scope, row.cost * row.rule.unit, now, row.rule.unit)
+
+    def granted_before(self, claim: Claim) -> Grant | None:
+        """See `AdmissionInspect.granted_before`."""
+        with self._lock:
+            now = self._clock()
+            self._reclaim(now)
+            return self._repeated(claim, now)
 
     def leases_active(self) -> int:
         """See `AdmissionInspect.leases_active`."""
@@ -170,14 +166,14 @@ class MemoryAdmissionStore:
         with self._lock:
             self._reclaim(self._clock())
             lease = self._leases.get(lease_id)
-            return None if lease is None else _record(lease_id, lease)
+            return None if lease is None else lease.record(lease_id)
 
     def leases(self, *, tenant: str | None = None) -> list[LeaseRecord]:
         """See `AdmissionInspect.leases`."""
         with self._lock:
             self._reclaim(self._clock())
             return [
-                _record(lease_id, lease)
+                lease.record(lease_id)
                 for lease_id, lease in self._leases.items()
                 if tenant is None or lease.claim.tenant == tenant
             ]
@@ -203,7 +199,7 @@ class MemoryAdmissionStore:
         for cell, row in zip(ask.cells, rows, strict=True):
             table = self._table(cell)
             scope = table.address(cell.scope, row.rule.forget_us, now)
-            row.level, row.at_us = table.read(scope)
+            row.level, row.at_us = table.read(scope, row.rule.unit)
             addresses.append(scope)
         return addresses, rows
 
@@ -211,44 +207,37 @@ class MemoryAdmissionStore:
         self, rows: list[Row], refused: int, wait_us: int | None, remaining: int, now: int
     ) -> Refusal:
         timed = rows[refused].rule.kind != STOCK
-        if not timed and self._expiries:
-            wait_us = max(1, self._expiries[0][0] - now)
+        if not timed and (expiry_us := self._leases.next_expiry_us) is not None:
+            wait_us = max(1, expiry_us - now)
         return Refusal(row=refused, remaining=remaining, wait_us=wait_us, timed=timed)
 
     def _grant(self, ask: Ask, addresses: list[tuple[str, ...]], now: int) -> Grant:
         self._token = token = max(self._token, now) + 1
         lease_id = f"{self._lease_prefix}{token:x}"
         grant = Grant(lease_id=lease_id, fencing_token=token, expires_us=now + ask.lease_us)
-        held = [
-            (cell, scope, cost)
-            for cell, scope, (rule, cost) in zip(ask.cells, addresses, ask.rows, strict=True)
-            if rule.kind == STOCK
-        ]
-        if held or ask.claim.id is not None:
-            self._keep(
-                lease_id,
-                _Held(
-                    claim=ask.claim,
-                    token=token,
-                    expires_us=grant.expires_us,
-                    holder=ask.holder,
-                    cells=held,
-                ),
+        if ask.holds or ask.claim.id is not None:
+            lease = Held(
+                claim=ask.claim,
+                token=token,
+                granted_us=now,
+                expires_us=grant.expires_us,
+                holder=ask.holder,
+                cells=[
+                    (cell, scope, rule, cost)
+                    for cell, scope, (rule, cost) in zip(
+                        ask.cells, addresses, ask.rows, strict=True
+                    )
+                ],
             )
+            self._keep(lease_id, lease)
         return grant
 
-    def _keep(self, lease_id: str, lease: _Held) -> None:
-        self._leases[lease_id] = lease
+    def _keep(self, lease_id: str, lease: Held) -> None:
+        self._leases.add(lease_id, lease)
         self._ids.remember(
             lease.claim,
             Grant(lease_id=lease_id, fencing_token=lease.token, expires_us=lease.expires_us),
         )
-        heapq.heappush(self._expiries, (lease.expires_us, lease_id))
-        # Released leases leave their entry behind; drop those before they outnumber the live.
-        if len(self._expiries) > 2 * len(self._leases) + 1_000:
-            live = self._leases.items()
-            self._expiries = [(held.expires_us, live_id) for live_id, held in live]
-            heapq.heapify(self._expiries)
 
     def _repeated(self, claim: Claim, now: int) -> Grant | None:
         earlier = self._ids.find(claim, now)
@@ -258,35 +247,35 @@ class MemoryAdmissionStore:
         expires_us = earlier.expires_us if lease is None else lease.expires_us
         return msgspec.structs.replace(earlier, expires_us=expires_us, repeated=True)
 
-    def _give_back(self, lease: _Held, now: int) -> tuple[Cell, ...]:
-        for cell, scope, cost in lease.cells:
-            table = self._tables[cell.limit]
-            level, _ = table.read(scope)
-            table.write(scope, max(0, level - cost), now)
+    def _give_back(self, lease: Held, now: int) -> tuple[Cell, ...]:
+        freed = []
+        for cell, scope, rule, cost in lease.cells:
+            if rule.kind == STOCK:
+                table = self._tables[cell.limit]
+                level, _ = table.read(scope, rule.unit)
+                table.write(scope, max(0, level - cost), now, rule.unit)
+                freed.append(cell)
         self._ids.end(lease.claim, now)
-        return tuple(cell for cell, _, _ in lease.cells)
+        return tuple(freed)
+
+    def _refund(self, lease: Held, now: int) -> None:
+        """Put back what was taken, but for quotas whose window has turned since."""
+        for cell, scope, rule, cost in lease.cells:
+            turned = not age(rule, 1, lease.granted_us, now) and rule.kind == WINDOW
+            if rule.kind == STOCK or turned:
+                continue
+            table = self._tables[cell.limit]
+            level, at_us = table.read(scope, rule.unit)
+            left = max(0, age(rule, level, at_us, now) - cost * rule.unit)
+            table.write(scope, left, max(now, at_us), rule.unit)
 
     def _reclaim(self, now: int) -> None:
-        while self._expiries and self._expiries[0][0] <= now:
-            _, lease_id = heapq.heappop(self._expiries)
-            lease = self._leases.get(lease_id)
-            if lease is not None and lease.expires_us <= now:
-                del self._leases[lease_id]
-                self._give_back(lease, now)
-                self._expired.append(_record(lease_id, lease))
+        for lease_id, lease in self._leases.expire(now):
+            self._give_back(lease, now)
+            self._expired.append(lease.record(lease_id))
 
 
 def _look(row: Row, now: int) -> tuple[int, int | None]:
     rule = row.rule
     level = age(rule, row.level, row.at_us, now)
     return max(0, rule.ceiling - level) // rule.unit, reset(rule, level, row.at_us, now)
-
-
-def _record(lease_id: str, lease: _Held) -> LeaseRecord:
-    return LeaseRecord(
-        id=lease_id,
-        claim=lease.claim,
-        fencing_token=lease.token,
-        expires_us=lease.expires_us,
-        holder=lease.holder,
-    )

@@ -7,7 +7,7 @@ OVERFLOW = ("*overflow*",)
 
 
 class CellTable:
-    """The (level, at_us) pairs of one limit.
+    """The levels of one limit, each with its instant and the ticks it is counted in.
 
     The younger generation holds what was written since the last turn. A turn drops the older one.
     Turns are at least `forget_us` apart, so a dropped cell had been untouched for that long and
@@ -17,8 +17,8 @@ class CellTable:
     __slots__ = ("_forget_us", "_keys_max", "_old", "_turned_us", "_young", "overflowed")
 
     def __init__(self, *, keys_max: int) -> None:
-        self._young: dict[tuple[str, ...], tuple[int, int]] = {}
-        self._old: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._young: dict[tuple[str, ...], tuple[int, int, int]] = {}
+        self._old: dict[tuple[str, ...], tuple[int, int, int]] = {}
         self._forget_us = 0
         self._turned_us = 0
         self._keys_max = keys_max
@@ -39,14 +39,20 @@ class CellTable:
             return OVERFLOW
         return scope
 
-    def read(self, scope: tuple[str, ...]) -> tuple[int, int]:
-        """Return the pair under the scope, empty if it is not there."""
-        pair = self._young.get(scope)
-        return pair if pair is not None else self._old.get(scope, (0, 0))
+    def read(self, scope: tuple[str, ...], unit: int) -> tuple[int, int]:
+        """Return level and instant under the scope, empty if it is not there.
 
-    def write(self, scope: tuple[str, ...], level: int, at_us: int) -> None:
-        """Keep the pair; an empty capacity is forgotten at once."""
+        A rate that was changed counts in other ticks; what was spent stays the same in units.
+        """
+        found = self._young.get(scope) or self._old.get(scope)
+        if found is None:
+            return 0, 0
+        level, at_us, counted_in = found
+        return level if counted_in == unit else -(-level * unit // counted_in), at_us
+
+    def write(self, scope: tuple[str, ...], level: int, at_us: int, unit: int) -> None:
+        """Keep them, a unit being `unit` ticks; an empty capacity is forgotten at once."""
         if level or self._forget_us:
-            self._young[scope] = (level, at_us)
+            self._young[scope] = (level, at_us, unit)
         else:
             self._young.pop(scope, None)

@@ -16,10 +16,9 @@ DEDUP_US = 60_000_000
 
 
 class _Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """What an id was granted for. The amounts tell a retry from a reuse."""
+    """What an id was granted for: it tells a retry from a reuse."""
 
-    take: dict[str, int]
-    hold: dict[str, int]
+    claim: Claim
     grant: Grant
 
 
@@ -46,16 +45,15 @@ class ClaimIds:
         earlier = self._granted.get((claim.tenant, claim.id))
         if earlier is None:
             return None
-        if (earlier.take, earlier.hold) != (claim.take, claim.hold):
-            raise ClaimIdReused("id", claim.id, "the amounts it was first granted for")
+        # A retry may be more urgent than the first try was; in all else it is the same claim.
+        if msgspec.structs.replace(claim, priority=earlier.claim.priority) != earlier.claim:
+            raise ClaimIdReused("id", claim.id, "the claim it was first granted for")
         return earlier.grant
 
     def remember(self, claim: Claim, grant: Grant) -> None:
         """Keep a grant as long as its lease lives, and for a while after `end`."""
         if claim.id is not None:
-            self._granted[claim.tenant, claim.id] = _Granted(
-                take=claim.take, hold=claim.hold, grant=grant
-            )
+            self._granted[claim.tenant, claim.id] = _Granted(claim=claim, grant=grant)
 
     def end(self, claim: Claim, now_us: int) -> None:
         """Let the id go some time after its lease has ended."""
