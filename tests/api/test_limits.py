@@ -196,3 +196,17 @@ async def test_memory_that_is_promised_counts_once_whatever_limits_it(
         assert (used.memory_used_bytes, used.memory_pressure) == (40 * GIB, False)
         granted.lease.release()
         assert api.service.status.resources().memory_used_bytes < 40 * GIB
+
+
+async def test_the_smallest_plan_may_be_without_a_monthly_ceiling(
+    tmp_path: Path, site: Site
+) -> None:
+    plans = {"free": {"quotas": {"operations_per_month": 0}}}
+    async with opened(settings_of({"plans": plans}), tmp_path, site) as api:
+        free = await api.tenant(plan="free")
+        capped = await api.tenant(plan="free", quotas={"operations_per_month": 1})
+        for _ in range(2):
+            good(await free.post("/v1/extract", TEXT))
+        assert "operations_month" not in await free.remaining()
+        good(await capped.post("/v1/extract", TEXT))
+        refused(await capped.post("/v1/extract", TEXT), "quota_exceeded", "operations_month")

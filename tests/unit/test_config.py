@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.bootstrap.shell import plans_of
 from tidegate.config import Settings, default_data_dir, load_settings
+from tidegate.config.settings import PlanSettings
 from tidegate.domain.limit import Capacity, Quota, RateLimit
 from tidegate.errors import InvalidSetting
 
@@ -75,6 +77,11 @@ limits:
         ("browser: {timeout_s: .nan}", {}, "browser.timeout_s"),
         ("browser: {tiemout_s: 3}", {}, "browser.tiemout_s"),
         ("memory: {clear_percent: 90}", {}, "memory.clear_percent"),
+        ("egress:", {}, "egress"),
+        ("egress:", {"TIDEGATE_EGRESS_ALLOW": "10.0.0.0/8"}, "egress"),
+        ("egress: all", {"TIDEGATE_EGRESS_ALLOW": "10.0.0.0/8"}, "egress"),
+        ("memory: {limit_bytes: 1000}", {}, "browser.slot_memory_bytes"),
+        ("pdf: {slot_memory_bytes: 2147483649}", {}, "pdf.slot_memory_bytes"),
         ("port: ${UNSET}", {}, "${UNSET}"),
         (RATE + "}]", {}, "limits[0].period_s"),
         (RATE + ", period_s: -1}]", {}, "limits[0].period_s"),
@@ -90,6 +97,22 @@ def test_a_wrong_setting_is_named(
     with pytest.raises(InvalidSetting) as caught:
         load(tmp_path, text, **environ)
     assert caught.value.field.endswith(field)
+    assert field in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("quotas", "field"),
+    [
+        ({"requests_burst": 0}, "plans.basic.quotas.requests_burst"),
+        ({"requests_per_second": 2**53}, "plans.basic.quotas.requests_per_second"),
+        ({"requests": 5}, "plans.basic.quotas.requests"),
+    ],
+)
+def test_a_wrong_quota_of_a_plan_is_named(quotas: dict[str, int], field: str) -> None:
+    settings = Settings(plans={"basic": PlanSettings(quotas=quotas)})
+    with pytest.raises(InvalidSetting) as caught:
+        plans_of(settings)
+    assert caught.value.field == field
     assert field in str(caught.value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegate.config import Settings
 from tidegate.domain.limit import Capacity, Limit, Quota, RateLimit
-from tidegate.domain.plan import Plan
+from tidegate.domain.plan import QUOTA_MAX, Plan
 from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidLimit, InvalidSetting
 
@@ -38,7 +38,7 @@ def service_limits(settings: Settings, smallest: Plan) -> list[Limit]:
         Quota("operations", units=quotas.operations_per_minute, period="minute", per=tenant),
         Quota(
             "operations",
-            units=quotas.operations_per_month,
+            units=quotas.operations_per_month or QUOTA_MAX,
             period="month",
             per=tenant,
             name="operations_month",

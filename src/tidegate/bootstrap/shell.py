@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.config import Settings, default_data_dir
 from tidegate.domain.plan import DEFAULT_PLANS, Plan
-from tidegate.errors import InvalidSetting
+from tidegate.errors import InvalidLimit, InvalidSetting
 
 if TYPE_CHECKING:
     from tidegate.adapters.system.admin_key import AdminKey
@@ -51,17 +51,21 @@ def plans_of(settings: Settings) -> dict[str, Plan]:
     """Return the plans, with the changes of the settings put in.
 
     Raises:
-        InvalidSetting: a plan there is not.
-        InvalidLimit: a quota there is not, or out of range.
+        InvalidSetting: a plan or a quota there is not, or a quota out of range.
     """
     plans = dict(DEFAULT_PLANS)
     for name, changes in settings.plans.items():
         if name not in plans:
             raise InvalidSetting(f"plans.{name}", "(set)", " | ".join(plans))
         plan = plans[name]
+        try:
+            quotas = plan.quotas.override(changes.quotas)
+        except InvalidLimit as error:
+            where = f"plans.{name}.{error.field}"
+            raise InvalidSetting(where, error.value, error.allowed) from None
         plans[name] = replace(
             plan,
-            quotas=plan.quotas.override(changes.quotas),
+            quotas=quotas,
             priority_max=_or(changes.priority_max, plan.priority_max),
             lease_max_s=_or(changes.lease_max_s, plan.lease_max_s),
             leases_max=_or(changes.leases_max, plan.leases_max),

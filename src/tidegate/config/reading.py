@@ -67,6 +67,10 @@ def _convert(tree: dict[str, Any]) -> Settings:
     if settings.memory.clear_percent > settings.memory.threshold_percent:
         allowed = f"at most threshold_percent, {settings.memory.threshold_percent}"
         raise InvalidSetting("memory.clear_percent", settings.memory.clear_percent, allowed)
+    for name, section in (("browser", settings.browser), ("pdf", settings.pdf)):
+        if section.slot_memory_bytes > settings.memory.limit_bytes:
+            allowed = f"at most memory.limit_bytes, {settings.memory.limit_bytes}"
+            raise InvalidSetting(f"{name}.slot_memory_bytes", section.slot_memory_bytes, allowed)
     settings.own_limits()
     return settings
 
@@ -152,6 +156,9 @@ def _put(tree: dict[str, Any], path: str, text: str) -> None:
     *parents, name = path.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            # An empty section, or none at all: `_convert` names it.
+            return
     if name in ("allow", "trusted_proxies"):
         tree[name] = [part.strip() for part in text.split(",") if part.strip()]
     elif name == "port":
