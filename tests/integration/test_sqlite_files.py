@@ -17,6 +17,8 @@ from tidegate.adapters.sql.connection import connect_writer
 from tidegate.adapters.sql.database import Database
 from tidegate.adapters.sql.failures import translate
 from tidegate.adapters.sql.lease_log import SqlLeaseLog
+from tidegate.adapters.sql.usage_ledger import SqlUsageLedger
+from tidegate.domain.usage import StoredAnswer, UsageEntry
 from tidegate.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +74,7 @@ def garbage(path: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "sentence"),
     [
-        (newer, "has schema version 999, this program knows 1: use the newer tidegate"),
+        (newer, "has schema version 999, this program knows 2: use the newer tidegate"),
         (foreign, "is a database of another program"),
         (garbage, "is damaged or no SQLite database: move the file away"),
         (Path.mkdir, "cannot be opened: check its folder and permissions"),
@@ -107,6 +109,58 @@ async def test_a_step_that_fails_half_way_is_undone(
                 "SELECT 1 FROM sqlite_schema WHERE name = 'half'"
             ).fetchone()
         )
+
+
+def kept_bytes(connection: sqlite3.Connection) -> dict[str, int]:
+    return dict(connection.execute("SELECT tenant, bytes FROM answer_bytes").fetchall())
+
+
+async def test_a_tenant_keeps_answers_up_to_a_bound_and_is_answered_beyond_it(
+    database: Database,
+) -> None:
+    row_bytes = schema.ANSWER_ROW_BYTES + len("{}")
+    ledger = SqlUsageLedger(database, answers_max_bytes=2 * row_bytes + 10)
+
+    async def keep(tenant: str, key: str, size_bytes: int, at_us: int) -> bool:
+        entry = UsageEntry(tenant=tenant, source="http", id=f"{key}{at_us}", at_us=at_us,
+                           outcome="success", operations=1)  # fmt: skip
+        answer = StoredAnswer(tenant=tenant, key=key, digest=b"", status=200, headers={},
+                              body=bytes(size_bytes), expires_us=at_us + 10)  # fmt: skip
+        assert await ledger.record(entry, answer)
+        return await ledger.answer(tenant, key, now_us=at_us) is not None
+
+    assert await keep("acme", "a", 4, 0)
+    assert not await keep("acme", "b", row_bytes + 7, 1)
+    assert await keep("acme", "c", 6, 2)
+    assert not await keep("acme", "d", 0, 3)
+    assert await keep("other", "d", 10, 3), "each tenant has its own bound"
+    assert (await ledger.totals("acme", since_us=0, until_us=9)).operation_count == 4
+    assert await ledger.sweep(now_us=11) == 1
+    assert await keep("acme", "d", 4, 12)
+    assert await ledger.sweep(now_us=12) == 1
+    assert await keep("acme", "e", 0, 13)
+    kept = {"acme": 2 * row_bytes + 4, "other": row_bytes + 10}
+    # The other tenant's answer expires at 13, and is still there.
+    assert await database.read(kept_bytes) == kept
+    assert await ledger.sweep(now_us=99) == 3
+    assert await database.read(kept_bytes) == {}
+
+
+async def test_answers_of_an_older_file_are_counted_and_replaced_ones_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = "INSERT INTO answers VALUES ('acme', 'k', x'', 200, x'7b7d', 5, zeroblob(100))"
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        async with Database(path) as database:
+            await database.write(lambda connection: connection.execute(add).rowcount)
+    answer = StoredAnswer(tenant="acme", key="k", digest=b"", status=200, headers={}, body=b"new",
+                          expires_us=20)  # fmt: skip
+    entry = UsageEntry(tenant="acme", source="http", id="1", at_us=9, outcome="success")
+    async with Database(path) as database:
+        assert await database.read(kept_bytes) == {"acme": schema.ANSWER_ROW_BYTES + 102}
+        assert await SqlUsageLedger(database).record(entry, answer)
+        assert await database.read(kept_bytes) == {"acme": schema.ANSWER_ROW_BYTES + 5}
 
 
 def spoil_second_half(path: Path) -> None:

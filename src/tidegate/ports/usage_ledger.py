@@ -13,6 +13,9 @@ class UsageLedger(Protocol):
     async def record(self, entry: UsageEntry, answer: StoredAnswer | None = None) -> bool:
         """Write the row, and the answer with it, in one durable step.
 
+        A ledger may bound what it keeps of one tenant's answers; above it the row is written and
+        the answer is not kept, so that a retry of its request is work of its own.
+
         Returns:
             False if a row with the same tenant, source and id was there; then nothing changes.
 
@@ -31,6 +34,14 @@ class UsageLedger(Protocol):
 
     async def taken(self, *, since_us: int) -> dict[tuple[str, str], int]:
         """Sum what was taken since, by (tenant, quota resource). Failed work counts too."""
+        ...
+
+    async def prove(self) -> None:
+        """Write something that changes nothing, as durably as any row.
+
+        Raises:
+            StoreUnavailable: nothing can be written now.
+        """
         ...
 
     async def sweep(self, *, now_us: int) -> int:

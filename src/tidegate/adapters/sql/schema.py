@@ -67,7 +67,34 @@ _FIRST = (
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+ANSWER_ROW_BYTES = 512
+"""What an answer costs beside body and headers: its key, its digest, and two index entries. The
+step below has this number in it, so it is as fixed as the step."""
+
+# What each tenant's answers take up, always up to date: adding up a million rows for each new
+# answer would let one tenant hold up the writer for all.
+_ANSWER_BYTES = (
+    """CREATE TABLE answer_bytes (
+        tenant TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID""",
+    """INSERT INTO answer_bytes
+        SELECT tenant, sum(512 + length(body) + length(headers)) FROM answers GROUP BY tenant""",
+    """CREATE TRIGGER answer_added AFTER INSERT ON answers BEGIN
+        INSERT INTO answer_bytes
+            VALUES (NEW.tenant, 512 + length(NEW.body) + length(NEW.headers))
+            ON CONFLICT (tenant) DO UPDATE SET bytes = bytes + excluded.bytes;
+        END""",
+    """CREATE TRIGGER answer_replaced AFTER UPDATE ON answers BEGIN
+        UPDATE answer_bytes SET bytes = bytes + length(NEW.body) + length(NEW.headers)
+            - length(OLD.body) - length(OLD.headers) WHERE tenant = NEW.tenant;
+        END""",
+    """CREATE TRIGGER answer_gone AFTER DELETE ON answers BEGIN
+        UPDATE answer_bytes SET bytes = bytes - 512 - length(OLD.body) - length(OLD.headers)
+            WHERE tenant = OLD.tenant;
+        DELETE FROM answer_bytes WHERE tenant = OLD.tenant AND bytes = 0;
+        END""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _ANSWER_BYTES)
 
 
 def migrate(connection: sqlite3.Connection, name: str) -> None:

@@ -13,11 +13,15 @@ from collections import Counter
 import msgspec
 
 from tidegate.adapters.sql.database import Database
+from tidegate.adapters.sql.schema import ANSWER_ROW_BYTES
 from tidegate.domain.usage import StoredAnswer, UsageEntry, UsageTotals
 from tidegate.errors import InvalidRequest
 
 HOUR_US = 3_600_000_000
 BODY_MAX_BYTES = 32 * 2**20
+ANSWERS_MAX_BYTES = 256 * 2**20
+"""Most that is kept of one tenant's answers: a day of usual ones, eight of the largest. Beyond
+it, one tenant with a fresh key for every call could fill the disk for all."""
 SWEEP_BATCH = 64
 """Answers deleted in one step, so that a sweep never holds up the writers behind it."""
 
@@ -39,6 +43,7 @@ _ADD_ANSWER = """
         digest = excluded.digest, status = excluded.status, headers = excluded.headers,
         expires_us = excluded.expires_us, body = excluded.body
         WHERE answers.expires_us <= ?"""
+_KEPT_BYTES = "SELECT ifnull(sum(bytes), 0) FROM answer_bytes WHERE tenant = ?"
 _ANSWER = """
     SELECT digest, status, headers, body, expires_us FROM answers
     WHERE tenant = ? AND key = ? AND expires_us > ?"""
@@ -65,12 +70,22 @@ _SWEEP = """
     DELETE FROM answers WHERE rowid IN (
         SELECT rowid FROM answers WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)"""
 
+# Large enough that a disk with no room left refuses it.
+_PROVE = """
+    INSERT OR REPLACE INTO answers (tenant, key, digest, status, headers, expires_us, body)
+    VALUES ('', 'prove', x'', 0, x'', 0, zeroblob(16384))"""
+
 
 class SqlUsageLedger:
-    """`UsageLedger` in a SQLite file. `record` returns after the commit has reached the disk."""
+    """`UsageLedger` in a SQLite file. `record` returns after the commit has reached the disk.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Args:
+        answers_max_bytes: What is kept of one tenant's answers, `ANSWER_ROW_BYTES` for each
+            included.
+    """
+
+    def __init__(self, database: Database, *, answers_max_bytes: int = ANSWERS_MAX_BYTES) -> None:
+        self._database, self._answers_max_bytes = database, answers_max_bytes
 
     async def record(self, entry: UsageEntry, answer: StoredAnswer | None = None) -> bool:
         """Write the row, and the answer with it, in one durable step.
@@ -81,7 +96,9 @@ class SqlUsageLedger:
         size_bytes = len(answer.body) if answer else 0
         if size_bytes > BODY_MAX_BYTES:
             raise InvalidRequest("answer.body", f"{size_bytes} bytes", f"<= {BODY_MAX_BYTES} bytes")
-        work = functools.partial(_record, entry=entry, answer=answer)
+        work = functools.partial(
+            _record, entry=entry, answer=answer, answers_max_bytes=self._answers_max_bytes
+        )
         return await self._database.write(work, size_bytes=size_bytes)
 
     async def answer(self, tenant: str, key: str, *, now_us: int) -> StoredAnswer | None:
@@ -99,6 +116,10 @@ class SqlUsageLedger:
     async def taken(self, *, since_us: int) -> dict[tuple[str, str], int]:
         """Sum what was taken since, by (tenant, quota resource)."""
         return await self._database.read(functools.partial(_taken, since_us=since_us))
+
+    async def prove(self) -> None:
+        """Write the one answer of nobody, which the next sweep removes."""
+        await self._database.write(lambda connection: connection.execute(_PROVE))
 
     async def sweep(self, *, now_us: int) -> int:
         """Delete expired answers in small steps; return how many."""
@@ -121,7 +142,11 @@ def _next_hour(at_us: int) -> int:
 
 
 def _record(
-    connection: sqlite3.Connection, *, entry: UsageEntry, answer: StoredAnswer | None
+    connection: sqlite3.Connection,
+    *,
+    entry: UsageEntry,
+    answer: StoredAnswer | None,
+    answers_max_bytes: int,
 ) -> bool:
     failed = entry.outcome == "failed"
     amounts = (entry.operations, 0, entry.data_bytes, entry.compute_us)
@@ -137,12 +162,18 @@ def _record(
     for resource, units in entry.taken.items():
         connection.execute(_ADD_TAKEN, (hour_us, entry.tenant, resource, units))
     if answer is not None:
-        _add_answer(connection, answer, at_us=entry.at_us)
+        _add_answer(connection, answer, at_us=entry.at_us, answers_max_bytes=answers_max_bytes)
     return True
 
 
-def _add_answer(connection: sqlite3.Connection, answer: StoredAnswer, *, at_us: int) -> None:
+def _add_answer(
+    connection: sqlite3.Connection, answer: StoredAnswer, *, at_us: int, answers_max_bytes: int
+) -> None:
     headers = msgspec.json.encode(answer.headers)
+    kept_bytes = connection.execute(_KEPT_BYTES, (answer.tenant,)).fetchone()[0]
+    size_bytes = ANSWER_ROW_BYTES + len(headers) + len(answer.body)
+    if kept_bytes + size_bytes > answers_max_bytes:
+        return
     row = (answer.tenant, answer.key, answer.digest, answer.status, headers)
     connection.execute(_ADD_ANSWER, (*row, answer.expires_us, answer.body, at_us))
 
