@@ -61,6 +61,17 @@ async def browsers_are(server: Server, state: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("fragment", ["#/inbox?a=b", "#", "#caf\u00e9#2"])
+async def test_a_page_sees_the_fragment_of_its_address(
+    site: Site, tenant: Caller, fragment: str
+) -> None:
+    shows = "<p></p><script>document.querySelector('p').textContent = location.href</script>"
+    url = site.put("/views", answer(shows)) + fragment
+    page = good(await tenant.post(RENDER, {"url": url, "format": "text"}))
+    seen = url.replace("\u00e9", "%C3%A9")
+    assert (page["url"], page["final_url"], page["content"].strip()) == (url, seen, seen)
+
+
 async def test_each_format_is_what_the_page_became(site: Site, tenant: Caller) -> None:
     url = site.put("/scripted", answer(SCRIPTED))
     first = site.put("/first", redirect("/scripted"))

@@ -27,6 +27,7 @@ async def bodies(api: Api) -> list[tuple[str, dict[str, Any]]]:
     return [
         (RENDER, {"json": {"url": page}}),
         (RENDER, {"json": {"url": page, "format": "text"}}),
+        (RENDER, {"json": {"url": f"{page}#/inbox"}}),
         (EXTRACT, {"json": {"url": page}}),
         (EXTRACT, {"json": {"html": "<p>text"}}),
         (READ, {"json": {"url": file}}),

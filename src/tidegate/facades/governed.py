@@ -63,7 +63,9 @@ class Governed:
     ) -> Reply:
         """Render a page. Raises what `Workload.run` and `Rendering.render` raise."""
         url, host = _target(page.url)
-        page = replace(page, url=url)
+        # No server sees it, but the page's own scripts may show another view for it.
+        _, mark, fragment = page.url.partition("#")
+        page = replace(page, url=f"{url}{mark}{fragment}")
         job = self._job(
             call,
             "render",
