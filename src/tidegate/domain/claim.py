@@ -9,7 +9,6 @@ from __future__ import annotations
 import msgspec
 
 PRIORITY_DEFAULT = 500
-PRIORITY_MAX = 1000
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

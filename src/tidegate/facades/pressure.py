@@ -36,6 +36,7 @@ class MemoryPressure:
     """Measures the process tree each second and says whether new work must be refused.
 
     Args:
+        relieve: Gives freed memory back to the system; called in a thread while under pressure.
         tracked: Bytes promised to running work now. Asked at every judgement: must be cheap.
         interval_us: Pause between readings, and how long one may take before it counts as hung.
     """
@@ -47,10 +48,12 @@ class MemoryPressure:
         clock: Clock,
         tracked: Callable[[], int],
         limits: PressureLimits | None = None,
+        relieve: Callable[[], None] | None = None,
         interval_us: int = 1_000_000,
     ) -> None:
         self.limits = limits if limits is not None else PressureLimits()
         self._host, self._clock, self._tracked = host, clock, tracked
+        self._relieve = relieve
         self._interval_s = interval_us / 1e6
         self._sample = MemorySample(at_us=clock.now_us(), reason="not measured yet")
         self._measured_bytes = self._misses = self._events = 0
@@ -78,11 +81,6 @@ class MemoryPressure:
     def used_bytes(self) -> int:
         """The larger of measured and promised memory."""
         return max(self._measured_bytes, self._tracked())
-
-    @property
-    def usage_percent(self) -> float:
-        """`used_bytes` in percent of the limit; above 100 if the limit is exceeded."""
-        return self.used_bytes * 100 / self.limits.limit_bytes
 
     async def start(self) -> None:
         """Begin to sample. Idempotent."""
@@ -151,4 +149,6 @@ class MemoryPressure:
             except Exception:
                 # `tracked` is another's code: its bug must not end the sampling.
                 _log.exception("memory could not be judged")
+            if self._pressed and self._relieve is not None:
+                await asyncio.to_thread(self._relieve)
             await asyncio.sleep(self._interval_s)

@@ -8,6 +8,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from tidegate.domain.exposition import CONTENT_TYPE
 from tidegate.entrypoints.http.context import ServicePart
 from tidegate.entrypoints.http.documentation import METRICS, reply_example
 
@@ -35,7 +36,7 @@ async def readyz(service: ServicePart) -> Response:
 async def metrics(service: ServicePart) -> Response:
     """Return the metrics in Prometheus' text format."""
     text = service.metrics_text()
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(text, media_type=CONTENT_TYPE)
 
 
 def install_docs(app: FastAPI) -> None:

@@ -24,13 +24,6 @@ FIELD_LENGTH_MAX = 300
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-class Unreadable(HTTPException):
-    """The body is not what its media type says."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(400, detail)
-
-
 class UnsupportedMediaType(HTTPException):
     """The body has a media type that this route does not read."""
 
