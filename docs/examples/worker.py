@@ -1,11 +1,12 @@
 """A worker in another process or language: claim over HTTP, keep the lease alive, give it back.
 
 Start it with `python worker.py http://127.0.0.1:8080 KEY`, against a service that was started with
-`TIDEGATE_CONFIG=docs/examples/tidegate.yml`, where `gpu_slots` is claimable.
+`TIDEGATE_CONFIG=docs/examples/tidegate.yml`, where `gpu_slots` is claimable. It needs httpx.
 """
 
 import sys
 import threading
+import time
 import uuid
 
 import httpx
@@ -28,9 +29,18 @@ def run(client: httpx.Client) -> str:
     stopped, ended = threading.Event(), threading.Event()
 
     def renew() -> None:
-        while not ended.wait(LEASE_S / 3):
-            if client.post(f"{lease}/renew", json={"lease_s": LEASE_S}).is_error:
-                # The slot may be another's by now.
+        renewed_s = time.monotonic()
+        while not ended.wait(LEASE_S / 6):
+            try:
+                answer = client.post(f"{lease}/renew", json={"lease_s": LEASE_S})
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.is_success:
+                renewed_s = time.monotonic()
+            elif (answer is not None and answer.status_code == 404) or (
+                time.monotonic() - renewed_s > LEASE_S * 2 / 3
+            ):
+                # The slot may soon be another's: stop before that.
                 stopped.set()
                 return
 

@@ -15,8 +15,11 @@ pytestmark = pytest.mark.anyio
 
 SETTINGS: dict[str, Any] = {"limits": LIMITS, "body_max_bytes": 2**20}
 JSON = {"Content-Type": "application/json"}
-SUSPEND = ("POST", "/admin/tenants/{tenant_id}/suspend")
-"""The one route that may do without a body."""
+BARE = {
+    ("POST", "/admin/tenants/{tenant_id}/suspend"),
+    ("POST", "/v1/leases/{lease_id}/renew"),
+}
+"""The routes that may do without a body."""
 
 UNREADABLE = {
     "cut off": b'{"url": "http',
@@ -72,12 +75,12 @@ async def test_what_is_no_object_is_wrong(
 async def test_a_body_is_wanted(api: Api, tenant: Caller, route: Route) -> None:
     for content in (b"", b"null"):
         answer = await send(api, tenant, route, content=content, headers=JSON)
-        if route == SUSPEND:
-            assert answer.status_code == 200
+        if route in BARE:
+            assert answer.status_code in (200, 404)
         else:
             bad(answer, 422 if content or route[1] != "/v1/pdf" else 400, answer.json()["code"])
     answer = await send(api, tenant, route)
-    if route != SUSPEND:
+    if route not in BARE:
         bad(answer, 415, "unsupported_media_type")
 
 

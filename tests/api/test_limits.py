@@ -189,7 +189,8 @@ async def test_memory_that_is_promised_counts_once_whatever_limits_it(
         {"kind": "capacity", "resource": "memory", "units": 60 * GIB, "name": "memory_of_all"},
     ]  # fmt: skip
     async with opened(settings_of({"limits": own}), tmp_path, site) as api:
-        claim = Claim(tenant="default", host="a.example", hold={"memory": 40 * GIB})
+        tenant = await api.tenant()
+        claim = Claim(tenant=tenant.id, host="a.example", hold={"memory": 40 * GIB})
         granted = api.service.gate.try_admit(claim)
         assert isinstance(granted, Granted)
         used = api.service.status.resources()

@@ -42,6 +42,7 @@ OF_HTTP = {
     "unreadable": 400,
     "not_found": 404,
     "method_not_allowed": 405,
+    "too_slow": 408,
     "too_large": 413,
     "unsupported_media_type": 415,
     "internal_error": 500,

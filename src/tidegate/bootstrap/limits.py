@@ -8,6 +8,9 @@ from tidegate.domain.plan import QUOTA_MAX, Plan
 from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidLimit, InvalidSetting
 
+TENANT_BODIES, ALL_BODIES = 4, 16
+"""How many bodies of the largest size one tenant, and all together, may have on their way."""
+
 
 def service_limits(settings: Settings, smallest: Plan) -> list[Limit]:
     """Return the limits the service always has, then the operator's own.
@@ -48,7 +51,19 @@ def service_limits(settings: Settings, smallest: Plan) -> list[Limit]:
         Capacity("wasm_instances", units=settings.extract.instances),
         Capacity("memory", units=settings.memory.limit_bytes),
         Capacity("sessions", units=quotas.sessions, per=tenant),
+        # The bytes of large bodies on their way in; what waits with them waits in memory.
+        Capacity(
+            "body_bytes",
+            units=TENANT_BODIES * settings.body_max_bytes,
+            per=tenant,
+            name="body_bytes_tenant",
+        ),
+        Capacity("body_bytes", units=ALL_BODIES * settings.body_max_bytes),
     ]
+    return _with_own(limits, settings)
+
+
+def _with_own(limits: list[Limit], settings: Settings) -> list[Limit]:
     own = {limit.resource for limit in limits}
     for index, entry in enumerate(settings.limits):
         if entry.claimable and entry.resource in own:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from importlib.metadata import version
 
+from tidegate.adapters.linux.allocator import keep_large_blocks_apart, trim
 from tidegate.adapters.linux.host import LinuxHost
 from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
 from tidegate.adapters.sql.database import Database
@@ -70,6 +71,7 @@ class Wiring:
 
     def service(self) -> Service:
         """Return the service, not started."""
+        keep_large_blocks_apart()
         return Service(
             gate=self.gate,
             limits=self.limits,
@@ -141,6 +143,7 @@ class Wiring:
         return MemoryPressure(
             LinuxHost(),
             clock=self.clock,
+            relieve=trim,
             tracked=lambda: shared_capacities(self.gate)["memory"].in_use,
             limits=PressureLimits(
                 limit_bytes=memory.limit_bytes,

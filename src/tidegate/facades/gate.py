@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tidegate.domain.admission import RATE, STOCK
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Decision, Denied, Granted, LimitState, Reason
+from tidegate.domain.decision import Decision, Denied, Granted, LimitState
 from tidegate.domain.lease import Lease, LeaseRecord, Outcome
 from tidegate.domain.policy import Ask, Policy, taken_quotas
 from tidegate.errors import AdmissionDenied, InvalidClaim
+from tidegate.facades.denials import denied_by, states_of
 from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
 from tidegate.facades.turn import HoldTerms
 from tidegate.facades.waiting import Answer, Stopwatch, WaitQueue
-from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
+from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant
 from tidegate.ports.clock import Clock
 
 LEASE_S = 30.0
@@ -144,15 +144,17 @@ class AdmissionGate:
             return denied
         ask = self.ask(claim)
         refusal = self._inspect.explain(ask)
-        return None if refusal is None else self._denied(ask, refusal)
+        return None if refusal is None else denied_by(self._policy, ask, refusal)
 
     def limits(self, claim: Claim) -> list[LimitState]:
         """Return how each limit stands whose scope the claim's attributes name."""
-        return self._states(self._policy.overview(claim, self._clock.now_us()))
+        ask = self._policy.overview(claim, self._clock.now_us())
+        return states_of(self._policy, ask, self._inspect.look(ask))
 
     def limits_touched(self, claim: Claim) -> list[LimitState]:
         """Return how each limit stands that the claim takes from or holds."""
-        return self._states(self.ask(claim))
+        ask = self.ask(claim)
+        return states_of(self._policy, ask, self._inspect.look(ask))
 
     def renew(self, lease_id: str, *, lease_s: float = LEASE_S) -> int:
         """Move a lease's expiry to `lease_s` from now; return it in microseconds.
@@ -230,7 +232,7 @@ class AdmissionGate:
                 ),
                 repeated=answer.repeated,
             )
-        return self.count(self._denied(ask, answer, "timeout" if timed_out else None))
+        return self.count(denied_by(self._policy, ask, answer, "timeout" if timed_out else None))
 
     def count(self, denied: Denied) -> Denied:
         """Count a denial by its reason."""
@@ -255,37 +257,6 @@ class AdmissionGate:
         """Return why the gate is closed for the claim before any limit is asked, if it is."""
         denied = self._precheck(claim) if self._precheck is not None else None
         return None if denied is None else self.count(denied)
-
-    def _denied(self, ask: Ask, refusal: Refusal, reason: Reason | None = None) -> Denied:
-        cell, (rule, _) = ask.cells[refusal.row], ask.rows[refusal.row]
-        if reason is None:
-            limit = self._policy.limit(cell.limit, ask.claim.tenant)
-            shared = rule.kind == STOCK and "tenant" not in limit.per
-            timed: Reason = "rate_limited" if rule.kind == RATE else "quota_exceeded"
-            reason = "exhausted" if shared else timed
-        return Denied(
-            reason=reason,
-            limit=cell.limit,
-            scope=cell.scope,
-            remaining=refusal.remaining,
-            retry_after_us=refusal.wait_us,
-        )
-
-    def _states(self, ask: Ask) -> list[LimitState]:
-        seen = self._inspect.look(ask)
-        return [
-            LimitState(
-                name=cell.limit,
-                resource=self._policy.limit(cell.limit, ask.claim.tenant).resource,
-                scope=cell.scope,
-                units=rule.units_max,
-                remaining=remaining,
-                reset_us=reset_us,
-            )
-            for cell, (rule, _), (remaining, reset_us) in zip(
-                ask.cells, ask.rows, seen, strict=True
-            )
-        ]
 
     def _refresh(self, ask: Ask) -> Ask:
         """Resolve the ask of a claim that has waited, or say why its turn is over."""

@@ -100,7 +100,7 @@ def store_check(ledger: UsageLedger, tenants: TenantStore) -> Check:
         # One look into an index each, however much is stored.
         await ledger.answer("", "", now_us=0)
         await tenants.audit(tenant_id=None, limit=1)
-        await ledger.sweep(now_us=0)
+        await ledger.prove()
         return "usage and tenants can be read and written"
 
     return check

@@ -178,7 +178,8 @@ def precheck_of(tenants: Tenants, pressure: MemoryPressure) -> Callable[[Claim],
 
     def precheck(claim: Claim) -> Denied | None:
         tenant = tenants.directory.tenants.get(claim.tenant)
-        if tenant is not None and tenant.status == "suspended":
+        # One that is not there was removed while its claim waited.
+        if tenant is None or tenant.status == "suspended":
             return Denied(reason="suspended")
         if "memory" in claim.hold and pressure.under_pressure:
             return Denied(reason="memory_pressure")

@@ -77,6 +77,9 @@ class MemoryUsageLedger:
                     taken[entry.tenant, resource] += units
         return dict(taken)
 
+    async def prove(self) -> None:
+        """See `UsageLedger.prove`: memory can be written."""
+
     async def sweep(self, *, now_us: int) -> int:
         """Delete expired answers; return how many."""
         expired = [key for key, kept in self._answers.items() if kept.expires_us <= now_us]

@@ -71,11 +71,11 @@ async def explain(body: ClaimBody, tenant: TenantPart, service: ServicePart) -> 
 
 @router.post("/leases/{lease_id}/renew", dependencies=counted, responses=reply_example("renew"))
 async def renew(
-    lease_id: str, body: RenewBody, tenant: TenantPart, service: ServicePart
+    lease_id: str, tenant: TenantPart, service: ServicePart, body: RenewBody | None = None
 ) -> dict[str, Any]:
     """Move a lease's expiry to `lease_s` from now."""
     plan = service.tenants.plan(tenant)
-    lease_s = _lease_s(body.lease_s, plan)
+    lease_s = _lease_s(body.lease_s if body else None, plan)
     expires_us = await service.leases.renew(tenant.id, lease_id, lease_s, plan)
     return {"lease_id": lease_id, "expires_at": rfc3339(expires_us)}
 

@@ -10,19 +10,26 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Denied
 from tidegate.entrypoints.http.large_json import SMALL_BYTES
 from tidegate.entrypoints.http.problems import problem, problem_of
-from tidegate.errors import TidegateError
+from tidegate.errors import AdmissionDenied, TidegateError
 from tidegate.facades.service import Service
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
+BODY_S = 30.0
+"""How long a request may take to arrive: 20 MiB need 6 Mbit/s."""
+BODY_HELD_S = 300.0
+"""After that the bytes of a body count no more, should its request ever be lost track of."""
 
 LINGER_S = 5.0
 LINGER_MAX_BYTES = 256 * 2**20
@@ -69,6 +76,8 @@ class Frame:
             # Gone while its body was read; or we stopped reading a body that was too large.
             if exchange.too_large:
                 await exchange.answer_too_large()
+            elif exchange.too_slow:
+                await exchange.answer_too_slow()
         except Exception:
             _log.exception("a bug: this request was not answered as it should be")
             detail = f"a fault of ours; look for {exchange.request_id} in the log"
@@ -82,7 +91,29 @@ class Frame:
         if exchange.too_large:
             await exchange.answer_too_large()
             return
-        await self._app(exchange.scope, exchange.receive, exchange.send)
+        with self._room_for_body(exchange):
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+        if exchange.too_slow:
+            await exchange.answer_too_slow()
+
+    @contextmanager
+    def _room_for_body(self, exchange: _Exchange) -> Iterator[None]:
+        """Hold the bytes of a large body while it is here, so that many cannot fill the memory.
+
+        Raises:
+            AdmissionDenied: this tenant, or all together, have too many on their way.
+        """
+        if exchange.body_bytes <= SMALL_BYTES or not exchange.tenant:
+            yield
+            return
+        claim = Claim(tenant=exchange.tenant, hold={"body_bytes": exchange.body_bytes})
+        decision = self._service.gate.try_admit(claim, lease_s=BODY_HELD_S, holder="body")
+        if isinstance(decision, Denied):
+            raise AdmissionDenied(decision)
+        try:
+            yield
+        finally:
+            decision.lease.release()
 
     async def _identify(self, exchange: _Exchange) -> None:
         """Check the key of what needs one, before anything of the body is read."""
@@ -135,13 +166,23 @@ class _Exchange:
         self._expects = b"expect" in headers
         self._max_bytes = _body_max_bytes(scope["path"], headers, body_max_bytes)
         length = headers.get(b"content-length", b"0")
-        self.too_large = length.isdigit() and int(length) > self._max_bytes
+        stated = int(length) if length.isdigit() else 0
+        self.body_bytes = self._max_bytes if b"transfer-encoding" in headers else stated
+        self.too_large, self.too_slow = stated > self._max_bytes, False
         self._read_bytes = 0
         self._read_all = self._replaced = False
 
     async def receive(self) -> Message:
         """Hand on what the client sends, up to the limit."""
-        message = await self._receive()
+        if self._read_all:
+            return await self._receive()
+        left_s = self.started_s + BODY_S - time.perf_counter()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                message = await self._receive()
+        except TimeoutError:
+            self.too_slow = True
+            return {"type": "http.disconnect"}
         self._read_bytes += len(message.get("body", b""))
         self._read_all = not message.get("more_body", False)
         if self._read_bytes > self._max_bytes:
@@ -154,6 +195,8 @@ class _Exchange:
         if self.too_large:
             if not self._replaced:
                 await self.answer_too_large()
+            return
+        if self.too_slow and not self._replaced:
             return
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -176,6 +219,12 @@ class _Exchange:
             await self._linger()
             await self.send({"type": body, "body": b""})
         self.too_large = True
+
+    async def answer_too_slow(self) -> None:
+        """Answer 408 and close: the body did not arrive in time."""
+        self._replaced = True
+        detail = f"the body did not arrive within {BODY_S:g} s"
+        await self.answer(problem(408, "too_slow", detail, headers={"Connection": "close"}))
 
     async def _linger(self) -> None:
         with suppress(TimeoutError):

@@ -78,6 +78,7 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    408: "Too slow",
     413: "Too large",
     415: "Unsupported media type",
     422: "Not acceptable as it is",
