@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import httpx
@@ -12,6 +13,8 @@ from tests.api.harness import Api, Caller, bad, good, opened
 from tests.api.site import Behave, answer, never, redirect
 from tests.pdf_samples import encrypted, says
 from tidegate.entrypoints.demo import DemoSite
+from tidegate.entrypoints.http import workloads
+from tidegate.facades import workload
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +254,27 @@ async def test_no_more_work_runs_than_there_are_slots(
     for each in answers:
         good(each)
     assert api.site.asked["/late"] == asked + 1
+
+
+async def test_large_answers_are_encoded_beside_the_loop(
+    api: Api, tenant: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    encode = workloads._json
+
+    def noted(**fields: Any) -> workload.Reply:
+        threads.append(threading.current_thread())
+        return encode(**fields)
+
+    monkeypatch.setattr(workloads, "_json", noted)
+    monkeypatch.setattr(workload, "LARGE_BYTES", 500)
+    for size, links in ((1, 0), (800, 0), (1, 20)):
+        html = "<p>" + "x" * size + "<a href='http://a.example/'>y</a>" * links
+        url = api.site.put("/sized", answer(html))
+        pdf = {"files": {"file": says(b"x" * max(size, 40 * links))}}
+        for path, request in ((RENDER, {"json": {"url": url}}), (EXTRACT, {"json": {"url": url}}),
+                              (READ, pdf)):  # fmt: skip
+            before = len(threads)
+            good(await tenant.call("POST", path, **request))
+            beside = [thread is not threading.main_thread() for thread in threads[before:]]
+            assert beside == [size > 1 or links > 0], (path, size, links)

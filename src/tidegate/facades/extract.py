@@ -14,6 +14,9 @@ from tidegate.ports.fetcher import Fetched, Fetcher, FetchRequest
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
+LINK_BYTES = 64
+"""What a usual link takes in an answer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractedPage:
@@ -21,6 +24,11 @@ class ExtractedPage:
 
     final_url: str | None
     content: Extracted
+
+    @property
+    def size_bytes(self) -> int:
+        """About the size of text and links."""
+        return len(self.content.text) + LINK_BYTES * len(self.content.links)
 
 
 class Extraction:

@@ -26,6 +26,11 @@ class Rendered:
     content: bytes
     degraded: bool
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the content."""
+        return len(self.content)
+
 
 class Rendering:
     """Renders pages, each in a fresh context of one of a few browsers.

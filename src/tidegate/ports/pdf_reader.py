@@ -18,6 +18,11 @@ class PdfDocument:
     metadata: dict[str, str]
     pages: tuple[str, ...]
 
+    @property
+    def size_bytes(self) -> int:
+        """About the size of the text."""
+        return sum(map(len, self.pages))
+
 
 class PdfReader(Pooled, Protocol):
     """A process of its own with limits on memory and CPU time."""
