@@ -30,7 +30,7 @@ async def outcome(reader: PdfiumReader, data: bytes) -> str:
         code = "read"
     except (DocumentUnreadable, WorkerCrashed) as error:
         code = error.code
-    assert reader.alive == (code != WorkerCrashed.code)
+    assert reader.alive or code != "read"
     return code
 
 
@@ -66,7 +66,7 @@ async def test_damaged_documents() -> None:
 async def test_a_memory_bomb_ends_in_its_worker() -> None:
     reader = await start_pdf_reader(memory_bytes_max=256 * 2**20)
     try:
-        with pytest.raises((DocumentUnreadable, WorkerCrashed)):
+        with pytest.raises(DocumentUnreadable, match="memory"):
             await reader.read(samples.bomb(), timeout_us=LONG_US)
     finally:
         await reader.close()

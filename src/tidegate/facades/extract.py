@@ -20,9 +20,10 @@ LINK_BYTES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractedPage:
-    """What was extracted, and where from; `final_url` is None for HTML that was sent along."""
+    """What was extracted, and where from. HTML that was sent along has no URL and no status."""
 
     final_url: str | None
+    status: int | None
     content: Extracted
 
     @property
@@ -54,7 +55,7 @@ class Extraction:
         page = await self.fetch(url, tenant, timeout_us)
         html = await self.decode(page)
         content = await self.of_html(html, page.final_url, _left_us(deadline_s))
-        return ExtractedPage(final_url=page.final_url, content=content)
+        return ExtractedPage(final_url=page.final_url, status=page.status, content=content)
 
     async def of_html(self, html: str, base_url: str | None, timeout_us: int) -> Extracted:
         """Extract a page that is here already. Raises what `Extractor.extract` raises."""

@@ -114,7 +114,7 @@ class Governed:
                 return await self._extraction.of_url(target, call.tenant, left_us)
             assert html is not None
             content = await self._extraction.of_html(html, None, left_us)
-            return ExtractedPage(final_url=None, content=content)
+            return ExtractedPage(final_url=None, status=None, content=content)
 
         return await self._workload.run(job, work, encode)
 

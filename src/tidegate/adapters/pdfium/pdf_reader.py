@@ -169,12 +169,15 @@ class PdfiumReader:
         else:
             self._streams[1].transport.abort()
 
-    async def _crashed(self, error: Exception) -> WorkerCrashed:
+    async def _crashed(self, error: Exception) -> WorkerCrashed | DocumentUnreadable:
         # Death closes the channel last: a worker that died by itself keeps its own exit status.
         await self.close()
         if isinstance(error, ValueError):
             return WorkerCrashed(f"the PDF worker sent nonsense: {error}")
         status = self._process.returncode
+        if status == -signal.SIGABRT:
+            # How pdfium ends when it gets no memory, and it always does with this document.
+            return DocumentUnreadable("the document needs more memory than its reader may have")
         if status < 0:
             name = signal.strsignal(-status)
             return WorkerCrashed(f"the PDF worker was ended by signal {-status} ({name})")

@@ -57,6 +57,7 @@ _EXAMPLES: dict[str, Any] = {
     },
     "extract": {
         "url": "https://example.com/",
+        "status": 200,
         "title": "Example Domain",
         "text": "Example Domain\n...",
         "links": [{"href": "https://www.example.org/", "text": "More"}],

@@ -119,6 +119,7 @@ def _extracted(page: ExtractedPage, elapsed_s: float) -> Reply:
     content = page.content
     return _json(
         url=page.final_url,
+        status=page.status,
         title=content.title,
         text=content.text,
         links=[{"href": link.href, "text": link.text} for link in content.links],
