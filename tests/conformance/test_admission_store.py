@@ -105,6 +105,16 @@ def test_a_refused_capacity_hints_at_the_earliest_expiry(store: Store) -> None:
     assert refused(store.admit(browsers(1), now_us=NOW_US + 1)).wait_us == LEASE_US - 1
 
 
+def test_the_hint_is_about_the_capacity_that_refused(store: Store) -> None:
+    granted(store.admit(browsers(3), now_us=NOW_US))
+    other = ask(Claim(hold={"sessions": 2}), lease_us=SECOND_US)
+    lease = granted(store.admit(other, now_us=NOW_US))
+    assert refused(store.admit(browsers(1), now_us=NOW_US)).wait_us == LEASE_US
+    assert refused(store.admit(other, now_us=NOW_US)).wait_us == SECOND_US
+    store.release(lease.lease_id, now_us=NOW_US)
+    assert refused(store.admit(browsers(1), now_us=NOW_US)).wait_us == LEASE_US
+
+
 def test_a_retried_claim_is_granted_once(store: Store) -> None:
     first = granted(store.admit(browsers(2, id="a")))
     again = granted(store.admit(browsers(2, id="a")))

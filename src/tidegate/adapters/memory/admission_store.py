@@ -53,7 +53,7 @@ class MemoryAdmissionStore:
             addresses, rows = self._read(ask, now)
             verdict = decide(rows, now)
             if verdict.levels is None:
-                return self._refusal(rows, verdict.refused, verdict.wait_us, verdict.remaining, now)
+                return self._refusal(ask, verdict.refused, verdict.wait_us, verdict.remaining, now)
             for cell, scope, row, level in zip(
                 ask.cells, addresses, rows, verdict.levels, strict=True
             ):
@@ -132,7 +132,7 @@ class MemoryAdmissionStore:
             verdict = decide(rows, now)
             if verdict.levels is not None:
                 return None
-            return self._refusal(rows, verdict.refused, verdict.wait_us, verdict.remaining, now)
+            return self._refusal(ask, verdict.refused, verdict.wait_us, verdict.remaining, now)
 
     def look(self, ask: Ask, *, now_us: int | None = None) -> list[tuple[int, int | None]]:
         """See `AdmissionInspect.look`."""
@@ -204,10 +204,10 @@ class MemoryAdmissionStore:
         return addresses, rows
 
     def _refusal(
-        self, rows: list[Row], refused: int, wait_us: int | None, remaining: int, now: int
+        self, ask: Ask, refused: int, wait_us: int | None, remaining: int, now: int
     ) -> Refusal:
-        timed = rows[refused].rule.kind != STOCK
-        if not timed and (expiry_us := self._leases.next_expiry_us) is not None:
+        timed = ask.rows[refused][0].kind != STOCK
+        if not timed and (expiry_us := self._leases.next_expiry_us(ask.cells[refused])) is not None:
             wait_us = max(1, expiry_us - now)
         return Refusal(row=refused, remaining=remaining, wait_us=wait_us, timed=timed)
 

@@ -13,6 +13,7 @@ from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.policy import Cell
 
 STALE_SPARE = 1_000
+LOOKED_AT_MAX = 128
 
 
 class Held(msgspec.Struct, kw_only=True):
@@ -49,10 +50,21 @@ class LeaseTable:
     def __contains__(self, lease_id: str) -> bool:
         return lease_id in self._leases
 
-    @property
-    def next_expiry_us(self) -> int | None:
-        """When a lease expires next, at the earliest; None if there is no lease."""
-        return self._expiries[0][0] if self._expiries else None
+    def next_expiry_us(self, cell: Cell) -> int | None:
+        """When a lease on the cell expires next, at the earliest; None if there is none.
+
+        Among many leases it is when any lease expires: never too late, and as quick.
+        """
+        if len(self._leases) > LOOKED_AT_MAX:
+            return self._expiries[0][0]
+        return min(
+            (
+                lease.expires_us
+                for lease in self._leases.values()
+                if any(held == cell for held, _, _, _ in lease.cells)
+            ),
+            default=None,
+        )
 
     def get(self, lease_id: str) -> Held | None:
         """Return a live lease."""
