@@ -152,12 +152,11 @@ def test_log_lines_say_who_and_never_a_key(service: Running) -> None:
     assert admin not in service.logged
 
 
-def test_work_in_flight_is_finished(service: Running) -> None:
-    """A claim that waits is answered after SIGTERM, and no new work is let in."""
+def test_who_waits_is_refused_when_the_end_begins(service: Running) -> None:
     header = service.tenant()
     claim = {"hold": {"gpus": 1}, "lease_s": 60}
     assert service.client.post("/v1/claims", headers=header, json=claim).status_code == 201
-    body = json.dumps({**claim, "timeout_s": 3}).encode()
+    body = json.dumps({**claim, "timeout_s": 60}).encode()
     with socket.create_connection(("127.0.0.1", service.port), timeout=DEADLINE_S) as waiting:
         waiting.sendall(request("/v1/claims", header, body))
         until(lambda: b"tidegate_queue_depth 1" in metrics(service), "a claim that waits")
@@ -167,7 +166,8 @@ def test_work_in_flight_is_finished(service: Running) -> None:
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"retry-after" in answer.lower()
     assert service.process.wait(DEADLINE_S) == 0
-    assert time.monotonic() - started_s < 25
+    # It takes half a second; the claim would have waited for 60.
+    assert time.monotonic() - started_s < 20
     assert TRACEBACK not in service.logged
 
 
@@ -184,16 +184,13 @@ def test_a_second_signal_ends_at_once(service: Running) -> None:
         halfway.sendall(request("/v1/claims", header, body)[:-10])
         until(lambda: b"tidegate_queue_depth 1" in metrics(service), "a claim that waits")
         service.process.send_signal(signal.SIGINT)
-        time.sleep(1)
+        assert waiting.makefile("rb").read().startswith(b"HTTP/1.1 503")
         assert service.process.poll() is None
         started_s = time.monotonic()
         service.process.send_signal(signal.SIGINT)
-        answer = waiting.makefile("rb").read()
         assert service.process.wait(DEADLINE_S) == 0
-    # It takes half a second; a claim that is waited for would take the 25 s of shutdown_s.
+    # It takes half a second; a body that is waited for would take the 25 s of shutdown_s.
     assert time.monotonic() - started_s < 10
-    assert answer.startswith(b"HTTP/1.1 503")
-    assert b'"code":"unavailable"' in answer
     assert TRACEBACK not in service.logged
 
 

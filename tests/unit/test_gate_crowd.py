@@ -134,3 +134,17 @@ async def test_a_retry_of_a_live_claim_passes_those_who_wait() -> None:
     assert again.repeated
     gate.release_lease(lease_of(first))
     await asyncio.wait_for(task, 5)
+
+
+async def test_when_the_gate_drains_nobody_waits_any_more() -> None:
+    gate = Gate(LIMITS)
+    full = gate.try_admit(BOTH)
+    (task,) = await waiting(gate, BROWSER)
+    gate.dismiss_waiting()
+    with pytest.raises(AdmissionDenied) as caught:
+        await task
+    assert caught.value.denied.reason == "exhausted"
+    with pytest.raises(AdmissionDenied):
+        await held(gate, BROWSER)
+    gate.release_lease(lease_of(full))
+    assert await held(gate, BROWSER)

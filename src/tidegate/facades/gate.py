@@ -209,6 +209,10 @@ class AdmissionGate:
         """Return the quota resources a claim takes, for the ledger that rebuilds them."""
         return taken_quotas(self._policy, claim)
 
+    def dismiss_waiting(self) -> None:
+        """Refuse every claim that waits, and from now on those that would have to."""
+        self._queue.dismiss()
+
     def close(self) -> None:
         """Stop the helper thread, if one was started. Leases stay as they are."""
         self._renewals.close()

@@ -98,6 +98,11 @@ class Service:
             asyncio.create_task(self._every(SWEEP_S, self._sweep)),
         ]
 
+    def drain(self) -> None:
+        """Finish what runs and begin nothing: who still waits is refused. Idempotent."""
+        self.status.draining = True
+        self.gate.dismiss_waiting()
+
     async def stop(self) -> None:
         """Stop every part, last started first, whichever of them fails to. Idempotent."""
         self.status.draining = True

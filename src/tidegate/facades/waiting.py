@@ -125,6 +125,15 @@ class WaitQueue:
         with self._lock:
             self._serve({waiter.behind for waiter in self._waiters})
 
+    def dismiss(self) -> None:
+        """Give every waiter the refusal it last got, and let nobody wait any more."""
+        with self._lock:
+            self._waiters_max = 0
+            for waiter in self._waiters:
+                waiter.answer = waiter.refusal
+                self._wake(waiter)
+            self._waiters.clear()
+
     def _has_room_for(self, tenant: str) -> bool:
         """Leave as many places free as a tenant takes: no one tenant can fill the queue."""
         if not self._waiters:

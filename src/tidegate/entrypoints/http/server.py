@@ -82,7 +82,7 @@ def _server(settings: Settings, service: Service) -> _Server:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    return _Server(config, on_end=lambda: setattr(service.status, "draining", True))
+    return _Server(config, on_end=service.drain)
 
 
 class _Server(uvicorn.Server):
