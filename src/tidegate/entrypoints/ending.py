@@ -25,8 +25,14 @@ class Ending:
         self._in_charge: Callable[[int], None] | None = None
 
     def hand_over(self, in_charge: Callable[[int], None]) -> None:
-        """Call `in_charge` from now on, with how often the end was asked for."""
+        """Call `in_charge` from now on, with how often the end was asked for; at once if it was.
+
+        A start that was cancelled may come through all the same: not all that it waits for can
+        be cancelled at every moment.
+        """
         self._in_charge = in_charge
+        if self.asked:
+            in_charge(self.asked)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
