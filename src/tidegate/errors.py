@@ -7,7 +7,7 @@ TidegateError
 │   ├── InvalidSetting       a setting that stops the start
 │   ├── InvalidUrl           not an absolute http or https URL
 │   ├── TenantRequired       an admin key under /v1 has to say for which tenant it acts
-│   ├── ClaimIdReused        a claim id came back with other amounts
+│   ├── ClaimIdReused        a claim id came back with another claim
 │   └── IdempotencyKeyReused an Idempotency-Key came back with another request
 ├── AccessRefused
 │   ├── Unauthenticated      no key was shown, or one that nobody has
@@ -96,7 +96,7 @@ class TenantRequired(InvalidRequest):
 
 
 class ClaimIdReused(InvalidRequest):
-    """A claim id that was granted came back with other amounts."""
+    """A claim id that was granted came back with another claim."""
 
     code = "claim_id_reused"
 

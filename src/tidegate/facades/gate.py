@@ -83,7 +83,7 @@ class AdmissionGate:
 
         Raises:
             InvalidClaim: the claim names what no limit knows, or amounts no limit can grant.
-            ClaimIdReused: the claim's id was granted for other amounts.
+            ClaimIdReused: the claim's id was granted for another claim.
             StoreUnavailable: outcome unknown.
         """
         denied = self.precheck(claim)

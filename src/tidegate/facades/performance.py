@@ -23,11 +23,6 @@ class OperationCounters:
     cleanup_operations: int = 0
     gc_triggers: int = 0
 
-    @property
-    def render_success_rate(self) -> float:
-        """Share of renders that succeeded, 0.0 when there was none."""
-        return self.successful_renders / self.render_operations if self.render_operations else 0.0
-
     def reset(self) -> None:
         """Set every counter to zero. For tests."""
         for field in fields(self):

@@ -40,7 +40,7 @@ class AdmissionStore(Protocol):
         """Apply `decide` to the ask's cells and keep the outcome, in one step.
 
         Raises:
-            ClaimIdReused: the claim's id was granted for other amounts.
+            ClaimIdReused: the claim's id was granted for another claim.
             StoreUnavailable: outcome unknown.
         """
         ...

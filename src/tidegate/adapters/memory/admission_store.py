@@ -178,16 +178,6 @@ class MemoryAdmissionStore:
                 if tenant is None or lease.claim.tenant == tenant
             ]
 
-    @property
-    def keys_tracked(self) -> dict[str, int]:
-        """Cells kept now, by limit."""
-        return {name: len(table) for name, table in self._tables.items()}
-
-    @property
-    def keys_overflowed(self) -> int:
-        """How often a key had to share the overflow cell because a limit tracked its maximum."""
-        return sum(table.overflowed for table in self._tables.values())
-
     def _table(self, cell: Cell) -> CellTable:
         table = self._tables.get(cell.limit)
         if table is None:

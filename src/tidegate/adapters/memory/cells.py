@@ -14,7 +14,7 @@ class CellTable:
     equals an empty one. Capacities (`forget_us` 0) never turn; their cells go when they are empty.
     """
 
-    __slots__ = ("_forget_us", "_keys_max", "_old", "_turned_us", "_young", "overflowed")
+    __slots__ = ("_forget_us", "_keys_max", "_old", "_turned_us", "_young")
 
     def __init__(self, *, keys_max: int) -> None:
         self._young: dict[tuple[str, ...], tuple[int, int, int]] = {}
@@ -22,10 +22,6 @@ class CellTable:
         self._forget_us = 0
         self._turned_us = 0
         self._keys_max = keys_max
-        self.overflowed = 0
-
-    def __len__(self) -> int:
-        return len(self._young) + sum(scope not in self._young for scope in self._old)
 
     def address(self, scope: tuple[str, ...], forget_us: int, now_us: int) -> tuple[str, ...]:
         """Return the scope to read and write: itself, or the shared one when the table is full."""
@@ -35,7 +31,6 @@ class CellTable:
         if scope in self._young or scope in self._old:
             return scope
         if len(self._young) + len(self._old) >= self._keys_max:
-            self.overflowed += 1
             return OVERFLOW
         return scope
 

@@ -33,7 +33,7 @@ class ClaimIds:
         """Return the earlier grant of this claim.
 
         Raises:
-            ClaimIdReused: the id was granted for other amounts.
+            ClaimIdReused: the id was granted for another claim.
         """
         while self._ends and (self._ends[0][0] <= now_us or len(self._ends) > IDS_MAX):
             _, key, token = self._ends.popleft()
