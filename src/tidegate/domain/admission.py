@@ -138,6 +138,15 @@ def reset(rule: Rule, level: int, at_us: int, now_us: int) -> int | None:
     return None
 
 
+def window(rule: Rule) -> int | None:
+    """Return in how many microseconds all of a spent limit comes back; None for a capacity."""
+    if rule.kind == RATE:
+        return rule.forget_us
+    if rule.kind == WINDOW:
+        return rule.starts_us[1] - rule.starts_us[0]
+    return None
+
+
 def _wait(rule: Rule, over: int, at_us: int, now_us: int) -> int:
     """Return the exact wait in microseconds until `over` is gone, or -1 where nobody knows."""
     if rule.kind == RATE:

@@ -20,14 +20,33 @@ Reason = Literal[
 ]
 
 
+class LimitState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one limit stands for one scope.
+
+    `units` is the most that can be had at once, `remaining` what is left of it now. `reset_us` is
+    when it is whole again if nothing more is taken; None for capacities, which holders give back.
+    `window_us` is in how long `units` come back once they are spent; None for capacities.
+    """
+
+    name: str
+    resource: str
+    scope: tuple[str, ...]
+    units: int
+    remaining: int
+    reset_us: int | None
+    window_us: int | None = None
+
+
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
     """The claim may go ahead. Release the lease when the work ends.
 
     `repeated` says that the claim's id had been granted before: this is the same grant again.
+    `limits` say how the limits of the claim stand now, where that was asked for.
     """
 
     lease: Lease
     repeated: bool = False
+    limits: tuple[LimitState, ...] = ()
 
 
 class Denied(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +55,7 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
     `limit` and `scope` name the limit that refused, for example `host_requests` and
     `("acme", "example.com")`; both are empty when the gate refused before any limit.
     `remaining` are the units left there. `retry_after_us` is exact for rates and quotas, a hint
-    or None for capacities.
+    or None for capacities. `limits` is as in `Granted`.
     """
 
     reason: Reason
@@ -44,6 +63,7 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
     scope: tuple[str, ...] = ()
     remaining: int = 0
     retry_after_us: int | None = None
+    limits: tuple[LimitState, ...] = ()
 
     def describe(self) -> str:
         """Return one sentence for people."""
@@ -56,18 +76,3 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Decision = Granted | Denied
-
-
-class LimitState(msgspec.Struct, frozen=True, kw_only=True):
-    """How one limit stands for one scope.
-
-    `units` is the most that can be had at once, `remaining` what is left of it now. `reset_us` is
-    when it is whole again if nothing more is taken; None for capacities, which holders give back.
-    """
-
-    name: str
-    resource: str
-    scope: tuple[str, ...]
-    units: int
-    remaining: int
-    reset_us: int | None

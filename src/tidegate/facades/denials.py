@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tidegate.domain.admission import RATE, STOCK
+from tidegate.domain.admission import RATE, STOCK, window
 from tidegate.domain.decision import Denied, LimitState, Reason
 from tidegate.domain.policy import Ask, Policy
 from tidegate.ports.admission_store import Refusal
@@ -37,6 +37,7 @@ def states_of(policy: Policy, ask: Ask, seen: Sequence[tuple[int, int | None]]) 
             units=rule.units_max,
             remaining=remaining,
             reset_us=reset_us,
+            window_us=window(rule),
         )
         for cell, (rule, _), (remaining, reset_us) in zip(ask.cells, ask.rows, seen, strict=True)
     ]

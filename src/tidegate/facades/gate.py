@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted, LimitState
 from tidegate.domain.lease import Lease, LeaseRecord, Outcome
@@ -73,13 +75,22 @@ class AdmissionGate:
         self._policy = policy
         self._queue.serve_all()
 
-    def try_admit(self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "") -> Decision:
+    async def admit(
+        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+    ) -> Decision:
+        """Decide now, in one round trip to the store at most. See `try_admit`."""
+        return self.try_admit(claim, lease_s=lease_s, holder=holder, report=report)
+
+    def try_admit(
+        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+    ) -> Decision:
         """Decide now, without waiting.
 
         Args:
             claim: What the work needs.
             lease_s: Seconds after which held units come back unless renewed, up to a day.
             holder: Who takes it, for listings.
+            report: Let the decision say how each limit of the claim stands.
 
         Raises:
             InvalidClaim: the claim names what no limit knows, or amounts no limit can grant.
@@ -90,7 +101,10 @@ class AdmissionGate:
         if denied is not None:
             return denied
         ask = self.ask(claim, lease_s=lease_s, holder=holder)
-        return self.decision(ask, self._queue.admit(ask))
+        decision = self.decision(ask, self._queue.admit(ask))
+        if report:
+            return replace(decision, limits=tuple(self.limits_touched(claim)))
+        return decision
 
     def hold(
         self,
