@@ -12,10 +12,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import zoneinfo
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tests.servers import found
 from tidegate.adapters.chromium.binary import find_binary
 from tidegate.errors import BrowserUnavailable
 
@@ -79,6 +81,29 @@ def _curl() -> bool:
     return shutil.which("curl") is not None
 
 
+def _valkey() -> bool:
+    """Whether a real server can be written to: a given one, or one that is started here."""
+    return bool(found.REDIS_URL) or _valkey_own()
+
+
+def _valkey_own() -> bool:
+    """Whether a real server can be started, and so also be killed."""
+    return _linux_proc() and found.valkey_binary() is not None
+
+
+def _postgres() -> bool:
+    return bool(found.POSTGRES_URL) or _postgres_own()
+
+
+def _postgres_own() -> bool:
+    return _linux_proc() and found.postgres_folder() is not None
+
+
+def _tzdata() -> bool:
+    """Whether the rules of time zones are here, with the system or as a package."""
+    return bool(zoneinfo.available_timezones())
+
+
 def _gpu() -> bool:
     if not shutil.which("nvidia-smi"):
         return False
@@ -95,9 +120,14 @@ PROBES: dict[str, Callable[[], bool]] = {
     "linux_proc": _linux_proc,
     "pdfium": partial(_module, "pypdfium2"),
     "playwright": partial(_module, "playwright"),
+    "postgres": _postgres,
+    "postgres_own": _postgres_own,
     "root": _root,
     "tmpfs": _tmpfs,
+    "tzdata": _tzdata,
     "uvloop": partial(_module, "uvloop"),
+    "valkey": _valkey,
+    "valkey_own": _valkey_own,
     "wasmtime": partial(_module, "wasmtime"),
     "ziglang": partial(_module, "ziglang"),
 }

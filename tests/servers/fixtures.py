@@ -1,0 +1,86 @@
+"""Fixtures over real servers; a test module takes them with `pytest_plugins`.
+
+The shared ones live for the whole test run and may be somebody else's (a given URL): what is in
+them is flushed before each test. Whoever kills or freezes takes one of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.servers import found
+from tests.servers.postgres import Postgres
+from tests.servers.proxy import Proxy
+from tests.servers.valkey import Valkey
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[str]:
+    """The URL of a Valkey that all tests share."""
+    if found.REDIS_URL:
+        yield found.REDIS_URL
+        return
+    with Valkey() as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis_url(shared_valkey: str) -> str:
+    """The URL of a real server that is empty, also of scripts. Needs `valkey`."""
+    import redis
+
+    with redis.Redis.from_url(shared_valkey) as client:
+        client.flushdb()
+        client.script_flush()
+    return shared_valkey
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    """A server that this test alone uses, and may kill, freeze and restart. Needs `valkey_own`."""
+    with Valkey(durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey_proxy(own_valkey: Valkey) -> Iterator[Proxy]:
+    """A way to `own_valkey` that can be disturbed."""
+    with Proxy(own_valkey.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL that all tests share, for a user who may create databases."""
+    if found.POSTGRES_URL:
+        yield found.POSTGRES_URL
+        return
+    with Postgres() as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_url(shared_postgres: str) -> Iterator[str]:
+    """The URL of an empty database. Needs `postgres`."""
+    import psycopg
+
+    name = f"tidegate_{secrets.token_hex(8)}"
+    with psycopg.connect(shared_postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            parts = urlsplit(shared_postgres)
+            query = f"?{parts.query}" if parts.query else ""
+            yield f"{parts.scheme}://{parts.netloc}/{name}{query}"
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A server that this test alone uses, and may kill and restart. Needs `postgres_own`."""
+    with Postgres() as server:
+        yield server

@@ -1,0 +1,73 @@
+"""One Valkey or Redis server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hiredis
+
+from tests.servers.child import Child
+from tests.servers.found import valkey_binary
+from tests.servers.resp import ask
+
+
+class Valkey(Child):
+    """A single server.
+
+    Args:
+        password: Of the user `default`; empty: none is asked for.
+        durable: What was acknowledged survives `kill` and `restart`; otherwise they empty it.
+        options: Further configuration, such as {"maxmemory": "10mb"}.
+    """
+
+    name = "valkey"
+
+    def __init__(
+        self,
+        *,
+        password: str = "",
+        durable: bool = False,
+        options: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.password, self.durable = password, durable
+        self.options = options or {}
+
+    @property
+    def url(self) -> str:
+        """Where it is, for a client."""
+        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}/0"
+
+    @property
+    def socket_path(self) -> str:
+        """Its unix socket, which answers, too."""
+        return str(self.folder / "s")
+
+    def ask(self, *words: str | bytes | int) -> Any:
+        """Return the answer to a command, over a connection of its own."""
+        return ask(self.port, *words, password=self.password)
+
+    def command(self) -> list[str]:
+        binary = valkey_binary()
+        assert binary, "there is no Valkey here"
+        options = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "unixsocket": self.socket_path,
+            "dir": str(self.folder),
+            "save": "",
+            "appendonly": "yes" if self.durable else "no",
+            # Written before the answer leaves; it outlives the process without a sync.
+            "appendfsync": "no",
+            **({"requirepass": self.password} if self.password else {}),
+            **self.options,
+        }
+        return [binary, *(word for key, value in options.items() for word in (f"--{key}", value))]
+
+    def is_ready(self) -> bool:
+        try:
+            # Its own number, lest another server on the port answers for it.
+            server = self.ask("INFO", "server")
+            return f"process_id:{self.pid}\r\n".encode() in server and self.ask("PING") == b"PONG"
+        except (OSError, hiredis.ReplyError):
+            return False
