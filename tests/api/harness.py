@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from tests.api.site import HOST, Site
 from tidegate import bootstrap
 from tidegate.bootstrap import Settings
+from tidegate.domain.rate_limit_fields import PROBLEM_TYPES
 from tidegate.entrypoints.http.app import create_app
 from tidegate.facades.service import Service
 
@@ -192,7 +193,7 @@ def bad(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     problem: dict[str, Any] = response.json()
     assert problem["status"] == status
     assert problem["code"] == code, problem
-    assert problem["type"] == f"urn:tidegate:problem:{code}"
+    assert problem["type"] == PROBLEM_TYPES.get(code, f"urn:tidegate:problem:{code}")
     assert problem["title"]
     assert problem["detail"]
     if status in (429, 503):

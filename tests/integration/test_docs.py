@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from tidegate.config import Settings, load_settings, reading
 from tidegate.domain.plan import DEFAULT_PLANS
+from tidegate.domain.rate_limit_fields import STATUS
 from tidegate.entrypoints.http import admin, claims, operations, problems, workloads
 from tidegate.errors import TidegateError
 from tidegate.facades.metrics import FAMILIES
@@ -256,7 +257,7 @@ def test_every_code_is_listed_with_its_status() -> None:
         kind.code: next(status for base, status in problems._STATUS if issubclass(kind, base))
         for kind in kinds
     }
-    known |= OF_HTTP | problems._DENIED_STATUS
+    known |= OF_HTTP | STATUS
     assert listed == known
     sources = "".join(path.read_text("utf-8") for path in HTTP.glob("*.py"))
     sent = re.findall(r'\bproblem\((\d{3}), "(\w+)"', sources)

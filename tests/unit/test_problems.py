@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.entrypoints.http.problems import RETRY_AFTER_UNKNOWN_S, RETRY_JITTER, retry_after_s
+from tidegate.domain.rate_limit_fields import RETRY_AFTER_UNKNOWN_S, RETRY_JITTER
+from tidegate.entrypoints.http.problems import retry_after_s
 
 
 def test_callers_that_were_refused_together_do_not_come_back_together() -> None:

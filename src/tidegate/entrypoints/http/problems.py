@@ -5,14 +5,15 @@ The one place that knows which error is which HTTP status.
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 
-from tidegate.domain.decision import Denied
+from tidegate.domain import rate_limit_fields
+from tidegate.domain.decision import Denied, LimitState
 from tidegate.domain.limit import Capacity, RateLimit
 from tidegate.domain.period import windows
 from tidegate.domain.policy import Policy
@@ -38,9 +39,6 @@ from tidegate.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_UNKNOWN_S = 5
-RETRY_JITTER = 0.1
-"""Clients that were refused together should not come back together."""
 
 _STATUS: list[tuple[type[TidegateError], int]] = [
     (TenantRequired, 400),
@@ -61,16 +59,6 @@ _STATUS: list[tuple[type[TidegateError], int]] = [
     (Unavailable, 503),
     (TidegateError, 500),
 ]
-_DENIED_STATUS = {
-    "rate_limited": 429,
-    "quota_exceeded": 429,
-    "exhausted": 503,
-    "memory_pressure": 503,
-    "degraded": 503,
-    "timeout": 503,
-    "store_unavailable": 503,
-    "suspended": 403,
-}
 _TITLES = {
     400: "Bad request",
     401: "Not authenticated",
@@ -100,9 +88,12 @@ def problem(
     **members: Any,
 ) -> Response:
     """Return a problem details answer; `members` are added to the standard ones."""
+    kind = rate_limit_fields.PROBLEM_TYPES.get(code)
+    if kind:
+        members.setdefault("violated-policies", [])
     body = {
-        "type": f"urn:tidegate:problem:{code}",
-        "title": _TITLES.get(status, "Error"),
+        "type": kind or f"urn:tidegate:problem:{code}",
+        "title": rate_limit_fields.TITLES[kind] if kind else _TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
         "code": code,
@@ -131,45 +122,42 @@ def problem_of(error: TidegateError, policy: Policy, tenant: str, now_us: int) -
 
 def denial(denied: Denied, policy: Policy, tenant: str, now_us: int) -> Response:
     """Return the answer to a refused claim, with `Retry-After` and the rate limit fields."""
-    status = _DENIED_STATUS[denied.reason]
-    headers: dict[str, str] = {}
-    members: dict[str, Any] = {"limit": denied.limit, "scope": list(denied.scope)}
-    if status != 403:
-        headers["Retry-After"] = str(retry_after_s(denied.retry_after_us))
-        members["remaining"] = denied.remaining
-        if denied.retry_after_us is not None:
-            members["retry_after_s"] = denied.retry_after_us / 1e6
-    if any(limit.name == denied.limit for limit in policy.limits):
-        headers |= rate_limit_fields(denied, policy, tenant, now_us)
-    return problem(status, denied.reason, denied.describe(), headers=headers, **members)
+    if not denied.limits and any(limit.name == denied.limit for limit in policy.limits):
+        denied = replace(denied, limits=(_state(denied, policy, tenant, now_us),))
+    body = rate_limit_fields.problem(denied)
+    headers = rate_limit_fields.refusal_fields(denied, spread=_spread())
+    status, code, detail = body.pop("status"), body.pop("code"), body.pop("detail")
+    return problem(status, code, detail, headers=headers, **body)
 
 
 def retry_after_s(wait_us: int | None) -> int:
     """Return whole seconds, at least 1, with up to a tenth of jitter on top."""
-    if wait_us is None:
-        return RETRY_AFTER_UNKNOWN_S
+    return rate_limit_fields.retry_after_s(wait_us, spread=_spread())
+
+
+def _spread() -> float:
     # Jitter needs no unpredictability, only spread.
-    return max(1, math.ceil(wait_us / 1e6 * (1 + RETRY_JITTER * random.random())))  # noqa: S311
+    return random.random()  # noqa: S311
 
 
-def rate_limit_fields(denied: Denied, policy: Policy, tenant: str, now_us: int) -> dict[str, str]:
-    """Return `RateLimit` and `RateLimit-Policy` for the limit that refused.
-
-    Source: draft-ietf-httpapi-ratelimit-headers, sections 3 and 4.
-    """
+def _state(denied: Denied, policy: Policy, tenant: str, now_us: int) -> LimitState:
+    """Say how the limit that refused stands, where the decision does not."""
     limit = policy.limit(denied.limit, tenant)
-    state = f'"{limit.name}";r={denied.remaining}'
-    if denied.retry_after_us is not None:
-        state += f";t={math.ceil(denied.retry_after_us / 1e6)}"
-    if isinstance(limit, Capacity):
-        stated = f'"{limit.name}";q={limit.units}'
-    elif isinstance(limit, RateLimit):
-        window_s = math.ceil(limit.rate.refill_us / 1e6)
-        stated = f'"{limit.name}";q={limit.rate.burst};w={window_s}'
-    else:
+    units, window_us = limit.units, None
+    if isinstance(limit, RateLimit):
+        units, window_us = limit.rate.burst, limit.rate.refill_us
+    elif not isinstance(limit, Capacity):
         start_us, end_us, _ = windows(limit.period, now_us)
-        stated = f'"{limit.name}";q={limit.units};w={(end_us - start_us) // 1_000_000}'
-    return {"RateLimit": state, "RateLimit-Policy": stated}
+        window_us = end_us - start_us
+    return LimitState(
+        name=limit.name,
+        resource=limit.resource,
+        scope=denied.scope,
+        units=units,
+        remaining=denied.remaining,
+        reset_us=denied.retry_after_us,
+        window_us=window_us,
+    )
 
 
 def _printable(value: Any) -> Any:
