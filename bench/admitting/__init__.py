@@ -1,0 +1,1 @@
+"""The parts of the admission benchmark; see `bench/admission.py`."""
