@@ -16,6 +16,8 @@ from tests.servers import found
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import Valkey
+from tidegate.adapters.redis.address import parse_address
+from tidegate.adapters.redis.endpoint import Endpoint
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,12 @@ def redis_url(shared_valkey: str) -> str:
         client.flushdb()
         client.script_flush()
     return shared_valkey
+
+
+@pytest.fixture
+def redis_endpoint(redis_url: str) -> Endpoint:
+    """The same server, as the wires want it."""
+    return parse_address(redis_url).endpoint()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -123,7 +124,9 @@ class Proxy:
         relay = Relay(self._rules, writer)
         self._relays.add(relay)
         try:
-            await relay.run(reader, self._server_port)
+            # Only `cut` cancels.
+            with suppress(asyncio.CancelledError):
+                await relay.run(reader, self._server_port)
         finally:
             self._relays.discard(relay)
 

@@ -52,9 +52,11 @@ class Relay:
     def cut(self) -> None:
         """Reset both connections."""
         for writer in self._writers.values():
-            with suppress(OSError):
-                raw = writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            # None where TLS has let go of it already.
+            raw = writer.get_extra_info("socket")
+            if raw is not None:
+                with suppress(OSError):
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
         if self._task is not None:
             self._task.cancel()

@@ -1,0 +1,1 @@
+"""Redis and Valkey: addresses, and one thin pipelined connection to a server."""
