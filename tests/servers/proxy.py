@@ -72,7 +72,7 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset every connection, as a crash or a firewall does."""
-        self._each(Relay.cut)
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(_STEER_S)
 
     def half_close(self, way: Way = "down") -> None:
         """Say on every connection that no more comes this way; the other way stays open."""
@@ -132,10 +132,16 @@ class Proxy:
 
     async def _end(self) -> None:
         self._close_listener()
-        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        # A connection that was accepted just now has yet to begin, and is cut in the next round.
+        while len(asyncio.all_tasks()) > 1:
+            await self._cut()
+            await asyncio.sleep(0)
+
+    async def _cut(self) -> None:
+        serving = [relay.serving for relay in self._relays if relay.serving]
         for relay in self._relays:
             relay.cut()
-        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.gather(*serving)
 
     def _close_listener(self) -> None:
         listener, self._listener = self._listener, None

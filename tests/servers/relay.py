@@ -33,7 +33,8 @@ class Relay:
     def __init__(self, rules: dict[Way, Rules], writer: asyncio.StreamWriter) -> None:
         self._rules = rules
         self._writers: dict[Way, asyncio.StreamWriter] = {"down": writer}
-        self._task = asyncio.current_task()
+        self.serving = asyncio.current_task()
+        """Ends with the relay."""
 
     async def run(self, reader: asyncio.StreamReader, server_port: int) -> None:
         """Relay to the end of both streams."""
@@ -58,8 +59,8 @@ class Relay:
                 with suppress(OSError):
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
-        if self._task is not None:
-            self._task.cancel()
+        if self.serving is not None:
+            self.serving.cancel()
 
     def half_close(self, way: Way) -> None:
         """Say that no more comes this way."""
