@@ -102,7 +102,7 @@ def main() -> None:
     options = arguments()
     effort = QUICK if options.quick else FULL
     facts, rows, sound = machine.facts(), [], True
-    print(machine.header(facts, "quick" if options.quick else "full"), flush=True)
+    print(machine.header(facts, "quick (rough figures)" if options.quick else "full"), flush=True)
     with Servers(redis_url=options.redis, postgres_url=options.postgres) as servers:
         for name in options.only:
             print(f"measuring: {name}", file=sys.stderr, flush=True)
