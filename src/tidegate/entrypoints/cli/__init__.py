@@ -18,11 +18,13 @@ COMMANDS = {
     "serve": ("tidegate.entrypoints.cli.serve", "serve"),
     "tenant": ("tidegate.entrypoints.cli.tenant", "tenant"),
     "admin-key": ("tidegate.entrypoints.cli.admin_key", "admin_key"),
+    "replay": ("tidegate.entrypoints.cli.replay", "replay"),
 }
 SUMMARIES = {
     "serve": "Serve render, extract, PDF and claims over HTTP.",
     "tenant": "Create, list, suspend, resume and delete tenants.",
     "admin-key": "Show where the admin key is, or replace it.",
+    "replay": "Tell who would have been refused under another policy.",
 }
 
 
