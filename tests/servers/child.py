@@ -43,6 +43,11 @@ class Child:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether its process is there, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """What it wrote since it was made."""
         return self._log.read_text("utf-8", errors="replace") if self._log.exists() else ""
@@ -65,7 +70,7 @@ class Child:
 
     def restart(self) -> None:
         """Start it again after `kill`, on the same port and with the same data."""
-        assert self._process is None or self._process.poll() is not None, "it still runs"
+        assert not self.is_running, f"{self.name} still runs"
         assert self._came_up(), f"{self.name} does not come back:\n{self.log}"
 
     def kill(self) -> None:

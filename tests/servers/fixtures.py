@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.servers import found
+from tests.servers.cluster import Cluster
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
+from tests.servers.sentinel import Sentinels
 from tests.servers.valkey import Valkey
 from tidegate.adapters.redis.address import parse_address
 from tidegate.adapters.redis.endpoint import Endpoint
@@ -59,6 +61,48 @@ def valkey_proxy(own_valkey: Valkey) -> Iterator[Proxy]:
     """A way to `own_valkey` that can be disturbed."""
     with Proxy(own_valkey.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def shared_sentinels() -> Iterator[Sentinels]:
+    """A group that all tests share; nobody ends a part of it."""
+    with Sentinels() as group:
+        yield group
+
+
+@pytest.fixture
+def sentinel_url(shared_sentinels: Sentinels) -> str:
+    """The URL of a group of three servers and three sentinels, empty. Needs `valkey_own`."""
+    shared_sentinels.primary().flush()
+    return shared_sentinels.url
+
+
+@pytest.fixture
+def own_sentinels() -> Iterator[Sentinels]:
+    """A group that this test alone uses, and may fail over. Needs `valkey_own`; takes a second."""
+    with Sentinels() as group:
+        yield group
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[Cluster]:
+    """A cluster that all tests share; nobody ends a part of it."""
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_url(shared_cluster: Cluster) -> str:
+    """The URL of a cluster of three primaries and three replicas, empty. Needs `valkey_own`."""
+    shared_cluster.flush()
+    return shared_cluster.url
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A cluster that this test alone uses, and may fail over. Needs `valkey_own`; takes seconds."""
+    with Cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ class Valkey(Child):
     Args:
         password: Of the user `default`; empty: none is asked for.
         durable: What was acknowledged survives `kill` and `restart`; otherwise they empty it.
-        options: Further configuration, such as {"maxmemory": "10mb"}.
+        options: Further configuration, such as {"maxmemory": "10mb"}; words without spaces.
     """
 
     name = "valkey"
@@ -47,6 +47,20 @@ class Valkey(Child):
         """Return the answer to a command, over a connection of its own."""
         return ask(self.port, *words, password=self.password)
 
+    def flush(self) -> None:
+        """Forget all data and scripts."""
+        self.ask("FLUSHALL")
+        self.ask("SCRIPT", "FLUSH")
+
+    def is_primary(self) -> bool:
+        """Whether it takes writes, as far as it knows."""
+        return bool(self.ask("ROLE")[0] == b"master")
+
+    def is_in_step(self) -> bool:
+        """Whether it is a replica that has all its primary has, and hears of more."""
+        role, *rest = self.ask("ROLE")
+        return bool(role == b"slave" and rest[2] == b"connected")
+
     def command(self) -> list[str]:
         binary = valkey_binary()
         assert binary, "there is no Valkey here"
@@ -62,7 +76,8 @@ class Valkey(Child):
             **({"requirepass": self.password} if self.password else {}),
             **self.options,
         }
-        return [binary, *(word for key, value in options.items() for word in (f"--{key}", value))]
+        words = [(f"--{key}", *(value.split() or [""])) for key, value in options.items()]
+        return [binary, *(word for each in words for word in each)]
 
     def is_ready(self) -> bool:
         try:
