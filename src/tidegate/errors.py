@@ -20,6 +20,7 @@ TidegateError
 │   ├── GenerationConflict   somebody else changed the tenant first
 │   └── LeaseLost            the lease expired or was reclaimed; stop the work
 ├── AdmissionDenied          a claim was refused; carries the `Denied` value
+│   └── RateLimitExceeded    the same of a tenant, in the words of `compat.riptide`
 ├── WorkFailed               admitted work that did not succeed
 │   ├── WorkTimeout          the work outlived its cap
 │   ├── WorkerCrashed        the process that did the work died
@@ -195,6 +196,17 @@ class AdmissionDenied(TidegateError):
     def __init__(self, denied: Denied) -> None:
         super().__init__(denied.describe())
         self.denied = denied
+
+
+class RateLimitExceeded(AdmissionDenied):
+    """A tenant was refused by a rate limiter of `compat.riptide`; told as RipTide told it."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, tenant_id: str, denied: Denied) -> None:
+        super().__init__(denied)
+        self.args = (f"Rate limit exceeded for tenant: {tenant_id}",)
+        self.tenant_id = tenant_id
 
 
 class WorkFailed(TidegateError):
