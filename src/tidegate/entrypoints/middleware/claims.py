@@ -28,6 +28,18 @@ from tidegate.errors import InvalidRequest
 
 ClaimFunction = Callable[[Source], Claim | None]
 
+
+class OfRequest:
+    """A claim function that looks at the request alone, wherever among other things that is."""
+
+    def __init__(self, make: ClaimFunction) -> None:
+        self._make = make
+
+    def __call__(self, source: Source) -> Claim | None:
+        """Make the claim of a scope, an environ, or a request object around one."""
+        return self._make(source)
+
+
 VALUE_LENGTH_MAX = 200
 """Longest header value that can be a tenant: each is kept as long as its limits remember it."""
 
@@ -50,6 +62,7 @@ def by_header(
     """
     taken, held = dict(take or {}), dict(hold or {})
 
+    @OfRequest
     def claim(source: Source) -> Claim:
         tenant = header(source, name) or absent
         if len(tenant) > VALUE_LENGTH_MAX:
@@ -88,6 +101,7 @@ def by_client_address(
     taken, held = dict(take or {}), dict(hold or {})
     trusted, local = networks(trusted_proxies), LOCAL in trusted_proxies
 
+    @OfRequest
     def claim(source: Source) -> Claim:
         peer = peer_of(source)
         forwarded = header(source, "X-Forwarded-For") if trusted or local else ""
@@ -116,6 +130,7 @@ def per_route(
     """
     rules = [(_method(route), _segments(route), route, own) for route, own in routes.items()]
 
+    @OfRequest
     def claim(source: Source) -> Claim | None:
         method, path = method_of(source), path_of(source).split("/")
         parts = [part for part in path if part]

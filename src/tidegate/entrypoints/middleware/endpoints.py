@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
 from tidegate.entrypoints.middleware.answer import Answer, Fields, invalid, refusal
+from tidegate.entrypoints.middleware.claims import OfRequest
 from tidegate.entrypoints.middleware.door import Door
-from tidegate.entrypoints.middleware.frameworks import said
+from tidegate.entrypoints.middleware.frameworks import request_among, said
 from tidegate.errors import AdmissionDenied, InvalidRequest, TidegateError
 from tidegate.facades.gate import LEASE_S, AdmissionGate
 
@@ -36,7 +37,7 @@ def governed(
     Args:
         gate: Decides.
         claim: The claim, or a function that makes it of what the endpoint is called with; None
-            lets the call pass.
+            lets the call pass. The ready-made ones, such as `by_header`, need a request among it.
         timeout_s: How long a call may wait for capacities. Rates and quotas refuse at once.
         lease_s: After this long what is held comes back, should this process die.
         legacy_headers: Also send the three `X-RateLimit-` fields with a refusal.
@@ -49,7 +50,11 @@ def governed(
     fields = Fields(legacy=legacy_headers, partition_keys=partition_keys)
 
     def wanted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Claim | None:
-        return claim if isinstance(claim, Claim) else claim(*args, **kwargs)
+        if isinstance(claim, Claim):
+            return claim
+        if isinstance(claim, OfRequest):
+            return claim(request_among((*args, *kwargs.values())))
+        return claim(*args, **kwargs)
 
     def decorate(function: Endpoint) -> Endpoint:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -1,4 +1,4 @@
-"""Refusals in the words of each framework, for endpoints that are governed one by one.
+"""Requests and refusals in the words of each framework, for endpoints governed one by one.
 
 Which framework it is shows in what it hands to its endpoints. FastAPI and Litestar may hand over no
 request at all: then it is the one of the two that is there. No framework is imported that is not.
@@ -7,11 +7,11 @@ request at all: then it is the one of the two that is there. No framework is imp
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-from tidegate.entrypoints.middleware.answer import MEDIA_TYPE, Answer
+from tidegate.entrypoints.middleware.answer import Answer
 from tidegate.entrypoints.middleware.exchange import POLICY_VIOLATION, TRY_AGAIN_LATER
 
 
@@ -31,7 +31,7 @@ def said(answer: Answer, handed: Iterable[Any]) -> Any:
             say = _BY_REQUEST.get((kind.__module__.partition(".")[0], kind.__name__))
             if say is not None:
                 return say(answer)
-    if "flask" in sys.modules and import_module("flask").has_request_context():
+    if _in_flask():
         return _flask(answer)
     there = [name for name in ("fastapi", "litestar") if name in sys.modules]
     if len(there) == 2:
@@ -43,15 +43,37 @@ def said(answer: Answer, handed: Iterable[Any]) -> Any:
     return _litestar(answer) if there == ["litestar"] else _starlette(answer)
 
 
+def request_among(handed: Iterable[Any]) -> Any:
+    """Return the request that an endpoint was called with, or is called in.
+
+    Raises:
+        TypeError: there is none; the endpoint has to take it as a parameter.
+    """
+    for value in handed:
+        if any(isinstance(getattr(value, name, None), Mapping) for name in ("scope", "META")):
+            return value
+    if _in_flask():
+        return import_module("flask").request
+    raise TypeError("this claim is made of the request: let the endpoint have one as a parameter")
+
+
+def _in_flask() -> bool:
+    return "flask" in sys.modules and bool(import_module("flask").has_request_context())
+
+
 def _starlette(answer: Answer) -> Any:
     response = import_module("starlette.responses").Response
     return response(answer.body, answer.status, headers=answer.headers)
 
 
 def _litestar(answer: Answer) -> Any:
-    response = import_module("litestar.response").Response
-    return response(
-        answer.body, status_code=answer.status, media_type=MEDIA_TYPE, headers=answer.fields
+    # Raised, for a handler with a return DTO would put a response through it.
+    http = import_module("litestar.exceptions").HTTPException
+    raise http(
+        answer.problem["detail"],
+        status_code=answer.status,
+        headers=answer.fields,
+        extra=answer.problem,
     )
 
 
