@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tidegate.adapters.redis.endpoint import Endpoint, Node
 from tidegate.adapters.redis.link import Bounds
@@ -10,10 +13,23 @@ from tidegate.adapters.redis.link import Bounds
 PEM = str(Path(__file__).with_name("tls_test.pem"))
 """A certificate for 127.0.0.1 and its key, signed by itself."""
 PATIENT = Bounds(deadline_us=60_000_000)
-SHORT_US = 200_000
+SHORT_US = 500_000
 SHORT = Bounds(deadline_us=SHORT_US)
 
 
 def at(port: int) -> Endpoint:
     """A server of this machine."""
     return Endpoint(node=Node(host="127.0.0.1", port=port))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(
+            ("asyncio", {"use_uvloop": True}), id="uvloop", marks=pytest.mark.needs("uvloop")
+        ),
+    ]
+)
+def both_loops(request: pytest.FixtureRequest) -> Any:
+    """The loop of the library's users, and that of the service: they differ in order and timing."""
+    return request.param

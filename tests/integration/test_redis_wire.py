@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 
-from tests.integration.redis_wires import PATIENT
+from tests.integration.redis_wires import PATIENT, both_loops
 from tidegate.adapters.redis.endpoint import Endpoint
 from tidegate.adapters.redis.reply import Arg, ServerError
 from tidegate.adapters.redis.wire import AsyncWire
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("valkey_own")]
 pytest_plugins = ["tests.servers.fixtures"]
+anyio_backend = both_loops
 
 INCREASE = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
@@ -82,20 +84,13 @@ async def test_thousands_of_tasks_share_the_wire(redis_endpoint: Endpoint) -> No
 async def test_the_calls_of_one_turn_leave_in_one_write(
     redis_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes: list[bytes] = []
     async with AsyncWire(redis_endpoint, PATIENT) as wire:
-        assert wire._link is not None
-        transport = wire._link._transport
-        assert transport is not None
-        send = transport.write
-
-        def write(data: bytes) -> None:
-            writes.append(data)
-            send(data)
-
-        monkeypatch.setattr(transport, "write", write)
+        link = wire._link
+        assert link is not None
+        transport = Mock(wraps=link._transport)
+        monkeypatch.setattr(link, "_transport", transport)
         await asyncio.gather(*(wire.call("ECHO", n) for n in range(100)))
-    assert len(writes) == 1
+        assert transport.write.call_count == 1
 
 
 async def test_cancelled_callers_disturb_no_one(redis_endpoint: Endpoint) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.integration.redis_wires import PATIENT, PEM, SHORT_US, at
+from tests.integration.redis_wires import PATIENT, PEM, SHORT_US, at, both_loops
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import Valkey
 from tidegate.adapters.redis.address import parse_address
@@ -22,6 +22,7 @@ from tidegate.errors import StoreUnavailable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("valkey_own")]
 pytest_plugins = ["tests.servers.fixtures"]
+anyio_backend = both_loops
 
 
 @pytest.fixture(scope="module")

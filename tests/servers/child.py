@@ -10,6 +10,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -84,10 +85,16 @@ class Child:
     def freeze(self) -> None:
         """Let every process of it hang: connections stay open and nobody answers."""
         self._signal(signal.SIGSTOP)
+        self.wait_until(self.is_frozen, "frozen")
 
     def thaw(self) -> None:
         """Undo `freeze`."""
         self._signal(signal.SIGCONT)
+
+    def is_frozen(self) -> bool:
+        """Whether all of it hangs."""
+        states = {_state(pid) for pid in (self.pid, *leftovers.processes_below(self.folder))}
+        return states <= {"T", ""}
 
     def close(self) -> None:
         """End it and remove its folder. Idempotent."""
@@ -146,6 +153,13 @@ class Child:
         for pid in leftovers.processes_below(self.folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _state(pid: int) -> str:
+    """Return the letter for what a process does, or nothing when it is gone; see proc(5)."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+    return ""
 
 
 def account_of(user: str | None) -> pwd.struct_passwd | None:

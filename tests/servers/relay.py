@@ -33,6 +33,7 @@ class Relay:
     def __init__(self, rules: dict[Way, Rules], writer: asyncio.StreamWriter) -> None:
         self._rules = rules
         self._writers: dict[Way, asyncio.StreamWriter] = {"down": writer}
+        self._ended: set[Way] = set()
         self.serving = asyncio.current_task()
         """Ends with the relay."""
 
@@ -63,8 +64,9 @@ class Relay:
             self.serving.cancel()
 
     def half_close(self, way: Way) -> None:
-        """Say that no more comes this way."""
-        if way in self._writers:
+        """Say that no more comes this way; what still does is lost."""
+        if way in self._writers and way not in self._ended:
+            self._ended.add(way)
             self._writers[way].write_eof()
 
     def _pass(self, group: asyncio.TaskGroup, way: Way, reader: asyncio.StreamReader) -> None:
@@ -90,6 +92,8 @@ class Relay:
             await rules.flows.wait()
             if not data:
                 break
+            if way in self._ended:
+                continue
             last = rules.cut_after_bytes is not None and len(data) >= rules.cut_after_bytes
             if rules.cut_after_bytes is not None:
                 data = data[: rules.cut_after_bytes]
@@ -98,7 +102,6 @@ class Relay:
             await writer.drain()
             if last:
                 raise EOFError
-        if writer.can_write_eof():
-            writer.write_eof()
-        else:
+        if not writer.can_write_eof():
             raise EOFError
+        self.half_close(way)

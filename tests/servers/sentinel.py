@@ -130,8 +130,8 @@ class Sentinels:
         primary = self._stack.enter_context(Valkey(options=fast))
         self.servers.append(primary)
         for _ in range(2):
-            options = fast | {"replicaof": f"127.0.0.1 {primary.port}"}
-            self.servers.append(self._stack.enter_context(Valkey(options=options)))
+            replica = Valkey(replica_of=primary.port, options=fast)
+            self.servers.append(self._stack.enter_context(replica))
         for _ in range(3):
             self.sentinels.append(self._stack.enter_context(Sentinel(primary.port)))
         for sentinel in self.sentinels:

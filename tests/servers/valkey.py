@@ -17,7 +17,8 @@ class Valkey(Child):
     Args:
         password: Of the user `default`; empty: none is asked for.
         durable: What was acknowledged survives `kill` and `restart`; otherwise they empty it.
-        options: Further configuration, such as {"maxmemory": "10mb"}; words without spaces.
+        replica_of: The port of the primary that it follows from the start.
+        options: Further configuration, such as {"maxmemory": "10mb"}.
     """
 
     name = "valkey"
@@ -27,11 +28,12 @@ class Valkey(Child):
         *,
         password: str = "",
         durable: bool = False,
+        replica_of: int | None = None,
         options: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.password, self.durable = password, durable
-        self.options = options or {}
+        self.options, self._replica_of = options or {}, replica_of
 
     @property
     def url(self) -> str:
@@ -76,8 +78,10 @@ class Valkey(Child):
             **({"requirepass": self.password} if self.password else {}),
             **self.options,
         }
-        words = [(f"--{key}", *(value.split() or [""])) for key, value in options.items()]
-        return [binary, *(word for each in words for word in each)]
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        if self._replica_of is not None:
+            words += ["--replicaof", "127.0.0.1", str(self._replica_of)]
+        return [binary, *words]
 
     def is_ready(self) -> bool:
         try:
