@@ -127,15 +127,34 @@ def test_a_trickling_server_does_not_stretch_the_deadline() -> None:
         assert serving.exception() is None or isinstance(serving.exception(), OSError)
 
 
-def test_nonsense_costs_the_connection() -> None:
+@pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*0\r\n" * 9])
+def test_nonsense_costs_the_connection(nonsense: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
         wire = wire_to(listener.getsockname()[1])
         connecting = threads.submit(wire.connect)
         connection, _ = listener.accept()
         with connection:
-            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            connection.sendall(nonsense)
             with pytest.raises(StoreUnavailable, match="makes no sense"):
                 connecting.result()
+
+
+def test_threads_wait_for_each_other_no_longer_than_for_a_server(valkey_proxy: Proxy) -> None:
+    with wire_to(valkey_proxy.port, deadline_us=SHORT_US) as wire:
+        wire.call("PING")
+        valkey_proxy.delay(0.6 * SHORT_US / 1e6, "down")
+
+        def ask(_: int) -> str:
+            try:
+                return str(wire.call("PING"))
+            except StoreUnavailable as error:
+                return str(error).rpartition(": ")[2]
+
+        started_s = time.monotonic()
+        with ThreadPoolExecutor(6) as threads:
+            answers = list(threads.map(ask, range(6)))
+        assert time.monotonic() - started_s < 5
+        assert "too many threads wait" in answers
 
 
 def test_a_killed_server_is_found_again(own_valkey: Valkey) -> None:

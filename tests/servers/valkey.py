@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import hiredis
 
@@ -38,7 +39,8 @@ class Valkey(Child):
     @property
     def url(self) -> str:
         """Where it is, for a client."""
-        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}/0"
+        credentials = f":{quote(self.password, safe='')}@" if self.password else ""
+        return f"redis://{credentials}127.0.0.1:{self.port}/0"
 
     @property
     def socket_path(self) -> str:

@@ -1,7 +1,8 @@
 """One thin connection to a Redis or Valkey, for threads.
 
 What `AsyncWire` is on an event loop, by the same rules: nothing is sent twice, and a call without
-an answer costs the connection. A lock lets one thread at a time ask and be answered.
+an answer costs the connection. One thread at a time asks and is answered; the others wait for
+it no longer than for a server.
 """
 
 from __future__ import annotations
@@ -128,13 +129,17 @@ class BlockingWire:
         self.close()
 
     def _call(self, data: bytes, count: int) -> list[Any]:
-        with self._lock:
+        if not self._lock.acquire(timeout=self._deadline_s):
+            raise unavailable(self.endpoint, "too many threads wait")
+        try:
             if self._socket is None or self._owner != os.getpid():
                 raise unavailable(self.endpoint, "not connected")
             try:
                 return self._exchange(self._socket, data, count, self._deadline_s)
             except BaseException as error:
                 self._fail(error)
+        finally:
+            self._lock.release()
 
     def _dial(self) -> socket.socket:
         node, timeout_s = self.endpoint.node, self._connect_timeout_s
@@ -172,6 +177,8 @@ class BlockingWire:
             if not received:
                 raise EOFError
             self._reader.feed(received)
+        if self._reader.has_data():
+            raise BrokenReply
         if shortened:
             connection.settimeout(within_s)
         return replies

@@ -84,8 +84,12 @@ def introduction(replies: list[Any]) -> dict[str, str]:
             raise reply
     if not isinstance(replies[0], list) or len(replies[0]) % 2:
         raise BrokenReply
-    words = [word.decode() if isinstance(word, bytes) else str(word) for word in replies[0]]
+    words = [_text(word) for word in replies[0]]
     return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _text(word: Any) -> str:
+    return word.decode(errors="replace") if isinstance(word, bytes) else str(word)
 
 
 def _refusal(text: str) -> ServerError:

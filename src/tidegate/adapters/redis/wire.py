@@ -103,11 +103,15 @@ class AsyncWire:
 
     async def close(self) -> None:
         """Fail what is not answered and let go of the socket. Idempotent."""
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
-        if self._link is not None:
-            await self._link.end(_CLOSED_HERE)
+        opening, link = self._opening, self._link
+        # Both are told before either is waited for: this may be cancelled, too.
+        if opening is not None:
+            opening.cancel()
+        if link is not None:
+            link.lose(_CLOSED_HERE)
+            await link.end(_CLOSED_HERE)
+        if opening is not None:
+            await asyncio.wait([opening])
 
     async def __aenter__(self) -> Self:
         await self.connect()
