@@ -46,11 +46,15 @@ def free(gate: Gate) -> int:
 
 
 class Room:
-    """What endpoints run in: counts who is inside, and lets nobody out before it was full."""
+    """What endpoints run in: counts who is inside. Its door opens outwards when it was full once.
+
+    With `locked` it does not: only `open` lets them out.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._full = threading.Event()
+        self._door = threading.Event()
+        self.locked = False
         self.inside = self.most = self.visits = 0
 
     def enter(self) -> None:
@@ -58,22 +62,21 @@ class Room:
             self.inside += 1
             self.visits += 1
             self.most = max(self.most, self.inside)
-            if self.inside == SLOTS:
-                self._full.set()
+            if self.inside == SLOTS and not self.locked:
+                self._door.set()
 
-    @property
-    def was_full(self) -> bool:
-        return self._full.is_set()
+    def open(self) -> None:
+        self._door.set()
 
     def leave(self) -> None:
         with self._lock:
             self.inside -= 1
 
     def visit(self) -> None:
-        """For threads: stay until the room was full once."""
+        """For threads: stay until the door opens."""
         self.enter()
         try:
-            assert self._full.wait(DEADLINE_S)
+            assert self._door.wait(DEADLINE_S)
         finally:
             self.leave()
 
@@ -82,7 +85,7 @@ class Room:
         self.enter()
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while not self.was_full:
+                while not self._door.is_set():
                     await asyncio.sleep(0.001)
             await asyncio.sleep(0)
         finally:

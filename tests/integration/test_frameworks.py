@@ -100,20 +100,22 @@ def test_never_are_more_inside_than_there_are_slots(site: Site) -> None:
 
 
 def test_who_does_not_wait_is_refused_and_costs_nothing(site: Site) -> None:
-    with site.served() as address:
-        answers = together(address, "/visit", VISITS)
+    site.room.locked = True
+    with site.served() as address, ThreadPoolExecutor(SLOTS) as pool:
+        inside = [pool.submit(get, address, "/visit") for _ in range(SLOTS)]
+        until(lambda: site.room.inside == SLOTS, "the room is full")
+        refused = together(address, "/visit", VISITS)
+        site.room.open()
+        assert [visit.result(DEADLINE_S).status_code for visit in inside] == [200] * SLOTS
         until(lambda: free(site.gate) == SLOTS, "everything was given back")
-    codes = [answer.status_code for answer in answers]
-    assert set(codes) == {200, 503}
-    assert site.room.most == SLOTS
-    assert codes.count(200) == site.room.visits
-    assert site.gate.limits(Claim(tenant="acme"))[0].remaining == 10_000 - codes.count(200)
-    for answer in answers:
-        if answer.status_code == 503:
-            assert answer.headers["content-type"] == "application/problem+json"
-            assert answer.json()["code"] == "exhausted"
-            assert answer.json()["violated-policies"] == ["slots"]
-            assert re.match(r'"slots";r=0(;t=\d+)?, "requests";r=\d+$', answer.headers["ratelimit"])
+    assert [answer.status_code for answer in refused] == [503] * VISITS
+    assert (site.room.most, site.room.visits) == (SLOTS, SLOTS)
+    assert site.gate.limits(Claim(tenant="acme"))[0].remaining == 10_000 - SLOTS
+    for answer in refused:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "exhausted"
+        assert answer.json()["violated-policies"] == ["slots"]
+        assert re.match(r'"slots";r=0(;t=\d+)?, "requests";r=9997$', answer.headers["ratelimit"])
 
 
 def test_hanging_up_midway_gives_the_slot_back(site: Site) -> None:
