@@ -1,238 +1,247 @@
-"""What every admission store promises, with the pure rule as oracle."""
+"""What every admission store promises, seen through the gate, with the pure rule as oracle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 
-from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
-from tidegate.domain.claim import Claim
+from tests.conformance.gates import NOW_US, STORES, granted, open_gate, refused
+from tidegate import Claim, Denied, Gate, Lease
 from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.limit import Capacity, Quota, RateLimit
-from tidegate.domain.policy import Ask, Cell, Policy
-from tidegate.errors import ClaimIdReused, LeaseLost
-from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant, Refusal
+from tidegate.domain.limit import Capacity, Limit, Quota, RateLimit, SlidingWindow
+from tidegate.domain.policy import Policy
+from tidegate.errors import ClaimIdReused, InvalidClaim, LeaseLost
+from tidegate.testing import FakeClock
 
-NOW_US = 1_795_000_000_000_000
-SECOND_US = 1_000_000
-LEASE_US = 30 * SECOND_US
-
-POLICY = Policy(
-    [
-        RateLimit("requests", units=5, period_s=1, burst=8, per=("tenant",)),
-        RateLimit("host_requests", units=3, period_s=2, burst=3, per=("tenant", "host")),
-        Quota("operations", units=20, period="minute", per=("tenant",)),
-        Capacity("browsers", units=3),
-        Capacity("sessions", units=2, per=("tenant",)),
-    ]
-)
-
-
-class Store(AdmissionStore, AdmissionInspect, Protocol):
-    """Both ports, as every store keeps them."""
+LEASE_S = 30.0
+LIMITS: list[Limit] = [
+    RateLimit("requests", units=5, period_s=1, burst=8, per=("tenant",)),
+    RateLimit("host_requests", units=3, period_s=2, burst=3, per=("tenant", "host")),
+    Quota("operations", units=20, period="minute", per=("tenant",)),
+    SlidingWindow("mails", units=3, period_s=10, per=("tenant",)),
+    SlidingWindow("calls", units=10, period_s=10, exact=False),
+    Capacity("browsers", units=3),
+    Capacity("sessions", units=2, per=("tenant",)),
+    Capacity("gpus", units=4, per=("tenant",), lend=None, borrow=None),
+]
+COHORTS = {"lab": ("x", "y")}
+REQUEST = Claim(take={"requests": 1})
 
 
-STORES: dict[str, Callable[[], Store]] = {
-    "memory": lambda: MemoryAdmissionStore(now_us=lambda: NOW_US, lease_prefix="l"),
-}
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(NOW_US)
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Store:
-    return STORES[request.param]()
+def gate(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Gate]:
+    with open_gate(request.param, LIMITS, clock, cohorts=COHORTS) as gate:
+        yield gate
 
 
-def ask(claim: Claim, *, now_us: int = NOW_US, lease_us: int = LEASE_US) -> Ask:
-    return POLICY.ask(claim, lease_us=lease_us, now_us=now_us)
+def browsers(count: int, **fields: str) -> Claim:
+    return Claim(hold={"browsers": count}, **fields)  # type: ignore[arg-type]
 
 
-def browsers(count: int, **fields: str) -> Ask:
-    return ask(Claim(hold={"browsers": count}, **fields))  # type: ignore[arg-type]
+def left(gate: Gate, claim: Claim) -> dict[str, tuple[int, int | None]]:
+    return {s.name: (s.remaining, s.reset_us) for s in gate.limits_touched(claim)}
 
 
-def granted(answer: Grant | Refusal) -> Grant:
-    assert isinstance(answer, Grant)
-    return answer
+def test_all_or_nothing(gate: Gate) -> None:
+    granted(gate.admit_sync(browsers(3)))
+    both = Claim(take={"requests": 1}, hold={"browsers": 1})
+    assert refused(gate.admit_sync(both)).limit == "browsers"
+    assert left(gate, both)["requests"] == (8, 0)
 
 
-def refused(answer: Grant | Refusal | None) -> Refusal:
-    assert isinstance(answer, Refusal)
-    return answer
+def test_release_gives_back_once(gate: Gate) -> None:
+    lease = granted(gate.admit_sync(browsers(3)))
+    assert lease.release()
+    assert not lease.release()
+    granted(gate.admit_sync(browsers(3)))
+    refused(gate.admit_sync(browsers(1)))
 
 
-def test_all_or_nothing(store: Store) -> None:
-    granted(store.admit(browsers(3)))
-    both = ask(Claim(take={"requests": 1}, hold={"browsers": 1}))
-    assert refused(store.admit(both)).row == 1
-    assert store.look(both)[0] == (8, 0)
-
-
-def test_release_gives_back_once(store: Store) -> None:
-    lease = granted(store.admit(browsers(3)))
-    assert store.release(lease.lease_id) == (Cell("browsers", ()),)
-    assert store.release(lease.lease_id) is None
-    granted(store.admit(browsers(3)))
-    refused(store.admit(browsers(1)))
-
-
-def test_an_expired_lease_comes_back_by_itself_and_is_reported_once(store: Store) -> None:
-    lease = granted(store.admit(browsers(3), now_us=NOW_US))
-    refused(store.admit(browsers(1), now_us=NOW_US + LEASE_US - 1))
-    granted(store.admit(browsers(3), now_us=NOW_US + LEASE_US))
-    expired = store.reclaim(now_us=NOW_US + LEASE_US)
-    assert [(record.id, record.expires_us) for record in expired] == [
-        (lease.lease_id, NOW_US + LEASE_US)
-    ]
-    assert store.reclaim(now_us=NOW_US + LEASE_US) == []
+def test_an_expired_lease_comes_back_by_itself_and_is_reported_once(
+    gate: Gate, clock: FakeClock
+) -> None:
+    lease = granted(gate.admit_sync(browsers(3)))
+    clock.advance(us=30_000_000 - 1)
+    refused(gate.admit_sync(browsers(1)))
+    clock.advance(us=1)
+    granted(gate.admit_sync(browsers(3)))
+    assert [(r.id, r.expires_us) for r in gate.reclaim()] == [(lease.id, NOW_US + 30_000_000)]
+    assert gate.reclaim() == []
     with pytest.raises(LeaseLost):
-        store.renew(lease.lease_id, lease_us=LEASE_US, now_us=NOW_US + LEASE_US)
+        gate.renew(lease.id)
+    assert not lease.release()
 
 
-def test_renewing_moves_the_expiry(store: Store) -> None:
-    lease = granted(store.admit(browsers(3), now_us=NOW_US))
-    later_us = NOW_US + LEASE_US - 1
-    assert store.renew(lease.lease_id, lease_us=LEASE_US, now_us=later_us) == later_us + LEASE_US
-    refusal = refused(store.admit(browsers(1), now_us=later_us + LEASE_US - 1))
-    assert not refusal.timed
-    granted(store.admit(browsers(3), now_us=later_us + LEASE_US))
+def test_renewing_moves_the_expiry(gate: Gate, clock: FakeClock) -> None:
+    lease = granted(gate.admit_sync(browsers(3)))
+    clock.advance(us=30_000_000 - 1)
+    assert gate.renew(lease.id) == clock.now_us() + 30_000_000 == lease.expires_us
+    clock.advance(us=30_000_000 - 1)
+    assert not refused(gate.admit_sync(browsers(1))).timed
+    clock.advance(us=1)
+    granted(gate.admit_sync(browsers(3)))
 
 
-def test_a_refused_capacity_hints_at_the_earliest_expiry(store: Store) -> None:
-    granted(store.admit(browsers(3), now_us=NOW_US))
-    assert refused(store.admit(browsers(1), now_us=NOW_US + 1)).wait_us == LEASE_US - 1
+def test_a_lease_may_not_be_held_for_longer_than_its_capacity_allows(clock: FakeClock) -> None:
+    limits: list[Limit] = [Capacity("gpu", units=1, hold_max_s=60)]
+    for name in STORES:
+        with open_gate(name, limits, clock) as gate:
+            lease = granted(gate.admit_sync(Claim(hold={"gpu": 1})))
+            for _ in range(3):
+                clock.advance(seconds=19)
+                expires_us = gate.renew(lease.id)
+            assert expires_us == lease.granted_us + 60_000_000
+            clock.advance(seconds=3)
+            with pytest.raises(LeaseLost):
+                gate.renew(lease.id)
 
 
-def test_the_hint_is_about_the_capacity_that_refused(store: Store) -> None:
-    granted(store.admit(browsers(3), now_us=NOW_US))
-    other = ask(Claim(hold={"sessions": 2}), lease_us=SECOND_US)
-    lease = granted(store.admit(other, now_us=NOW_US))
-    assert refused(store.admit(browsers(1), now_us=NOW_US)).wait_us == LEASE_US
-    assert refused(store.admit(other, now_us=NOW_US)).wait_us == SECOND_US
-    store.release(lease.lease_id, now_us=NOW_US)
-    assert refused(store.admit(browsers(1), now_us=NOW_US)).wait_us == LEASE_US
+def test_a_refused_capacity_hints_at_its_own_earliest_expiry(gate: Gate, clock: FakeClock) -> None:
+    granted(gate.admit_sync(browsers(3)))
+    other = Claim(hold={"sessions": 2})
+    lease = granted(gate.admit_sync(other, lease_s=1))
+    assert refused(gate.admit_sync(browsers(1))).retry_after_us == 30_000_000
+    assert refused(gate.admit_sync(other)).retry_after_us == 1_000_000
+    lease.release()
+    clock.advance(us=1)
+    assert refused(gate.admit_sync(browsers(1))).retry_after_us == 30_000_000 - 1
 
 
-def test_a_retried_claim_is_granted_once(store: Store) -> None:
-    first = granted(store.admit(browsers(2, id="a")))
-    again = granted(store.admit(browsers(2, id="a")))
-    assert (again.lease_id, again.fencing_token) == (first.lease_id, first.fencing_token)
+def test_a_retried_claim_is_granted_once(gate: Gate) -> None:
+    first = granted(gate.admit_sync(browsers(2, id="a")))
+    again = granted(gate.admit_sync(browsers(2, id="a")))
+    assert (again.id, again.fencing_token) == (first.id, first.fencing_token)
     assert again.repeated
     assert not first.repeated
-    granted(store.admit(browsers(1)))
-    store.release(first.lease_id)
-    assert granted(store.admit(browsers(2, id="a"))).repeated
+    granted(gate.admit_sync(browsers(1)))
+    first.release()
+    assert granted(gate.admit_sync(browsers(2, id="a"))).repeated
 
 
-def test_a_claim_id_belongs_to_its_tenant_and_its_amounts(store: Store) -> None:
-    granted(store.admit(browsers(1, id="a", tenant="x")))
-    assert not granted(store.admit(browsers(1, id="a", tenant="y"))).repeated
-    with pytest.raises(ClaimIdReused):
-        store.admit(browsers(2, id="a", tenant="x"))
+def test_a_claim_id_belongs_to_its_tenant_and_to_the_whole_claim(gate: Gate) -> None:
+    claim = Claim(tenant="x", host="h", take={"host_requests": 1}, id="a")
+    granted(gate.admit_sync(claim))
+    assert not granted(gate.admit_sync(msgspec.structs.replace(claim, tenant="y"))).repeated
+    for other in (
+        msgspec.structs.replace(claim, host="i"),
+        msgspec.structs.replace(claim, take={"host_requests": 2}),
+    ):
+        with pytest.raises(ClaimIdReused):
+            gate.admit_sync(other)
+    urgent = msgspec.structs.replace(claim, priority=900)
+    assert granted(gate.admit_sync(urgent)).repeated
 
 
-def test_a_refused_claim_id_may_try_again(store: Store) -> None:
-    lease = granted(store.admit(browsers(3)))
-    refused(store.admit(browsers(1, id="a")))
-    store.release(lease.lease_id)
-    assert not granted(store.admit(browsers(1, id="a"))).repeated
+def test_a_claim_id_is_forgotten_some_time_after_its_lease(gate: Gate, clock: FakeClock) -> None:
+    granted(gate.admit_sync(browsers(1, id="a"))).release()
+    clock.advance(seconds=59)
+    assert granted(gate.admit_sync(browsers(1, id="a"))).repeated
+    clock.advance(seconds=2)
+    assert not granted(gate.admit_sync(browsers(1, id="a"))).repeated
 
 
-def test_a_voided_grant_frees_its_claim_id(store: Store) -> None:
-    lease = granted(store.admit(browsers(3, id="a")))
-    assert store.release(lease.lease_id, void=True) == (Cell("browsers", ()),)
-    assert not granted(store.admit(browsers(2, id="a"))).repeated
+def test_a_refused_claim_id_may_try_again(gate: Gate) -> None:
+    lease = granted(gate.admit_sync(browsers(3)))
+    refused(gate.admit_sync(browsers(1, id="a")))
+    lease.release()
+    assert not granted(gate.admit_sync(browsers(1, id="a"))).repeated
 
 
-def test_fencing_tokens_grow_also_when_the_clock_does_not(store: Store) -> None:
-    tokens = [
-        granted(store.admit(ask(Claim(take={"requests": 1})), now_us=now_us)).fencing_token
-        for now_us in (NOW_US, NOW_US, NOW_US - SECOND_US, NOW_US + SECOND_US)
-    ]
+def test_a_voided_grant_frees_its_claim_id_and_puts_back_what_it_took(gate: Gate) -> None:
+    claim = Claim(
+        host="h",
+        take={"requests": 3, "host_requests": 2, "operations": 5, "mails": 2, "calls": 4},
+        hold={"browsers": 3},
+        id="a",
+    )
+    before = left(gate, claim)
+    gate.void_lease(granted(gate.admit_sync(claim)))
+    assert {name: n for name, (n, _) in left(gate, claim).items()} == {
+        name: n for name, (n, _) in before.items()
+    }
+    assert not granted(gate.admit_sync(claim)).repeated
+
+
+def test_fencing_tokens_grow_also_when_the_clock_does_not(gate: Gate, clock: FakeClock) -> None:
+    tokens = []
+    for step_us in (0, 0, -1_000_000, 2_000_000):
+        clock.set(clock.now_us() + step_us)
+        tokens.append(granted(gate.admit_sync(REQUEST)).fencing_token)
     assert tokens == sorted(set(tokens))
 
 
-def test_explain_and_look_change_nothing(store: Store) -> None:
-    claim = ask(Claim(take={"requests": 8}))
+def test_explain_and_limits_change_nothing(gate: Gate) -> None:
+    claim = Claim(take={"requests": 8})
     for _ in range(3):
-        assert store.explain(claim) is None
-        assert store.look(claim) == [(8, 0)]
-    granted(store.admit(claim))
-    assert refused(store.explain(claim)).wait_us == 8 * SECOND_US // 5
-    assert store.look(claim) == [(0, 8 * SECOND_US // 5)]
+        assert gate.explain(claim) is None
+        assert left(gate, claim) == {"requests": (8, 0)}
+    granted(gate.admit_sync(claim))
+    denied = gate.explain(claim)
+    assert isinstance(denied, Denied)
+    assert denied.retry_after_us == 8 * 1_000_000 // 5
+    assert left(gate, claim) == {"requests": (0, 8 * 1_000_000 // 5)}
 
 
-def test_adopted_leases_hold_even_above_the_ceiling_and_only_once(store: Store) -> None:
-    granted(store.admit(browsers(2)))
-    claim = Claim(hold={"browsers": 2})
+def test_adopted_leases_hold_even_above_the_ceiling_and_only_once(gate: Gate) -> None:
+    granted(gate.admit_sync(browsers(2)))
     record = LeaseRecord(
-        id="old", claim=claim, fencing_token=NOW_US * 2, expires_us=NOW_US + LEASE_US
+        id="old",
+        claim=browsers(2, id="a"),
+        fencing_token=NOW_US * 2,
+        expires_us=NOW_US + 30_000_000,
     )
-    store.adopt(record, ask(claim))
-    store.adopt(record, ask(claim))
-    refused(store.admit(browsers(1)))
-    assert store.release("old") == (Cell("browsers", ()),)
-    assert granted(store.admit(browsers(1))).fencing_token > NOW_US * 2
+    gate.adopt(record)
+    gate.adopt(record)
+    refused(gate.admit_sync(browsers(1)))
+    again = granted(gate.admit_sync(browsers(2, id="a")))
+    assert (again.id, again.fencing_token, again.repeated) == ("old", NOW_US * 2, True)
+    assert gate.release_lease("old")
+    assert granted(gate.admit_sync(browsers(1))).fencing_token > NOW_US * 2
 
 
-def test_a_voided_grant_puts_back_what_it_took(store: Store) -> None:
-    claim = ask(
-        Claim(host="h", take={"requests": 3, "host_requests": 2, "operations": 5}, id="a"),
-        now_us=NOW_US,
-    )
-    before = store.look(claim)
-    store.release(granted(store.admit(claim)).lease_id, void=True)
-    assert store.look(claim) == before
-
-
-def test_a_claim_id_belongs_to_the_whole_claim(store: Store) -> None:
-    claim = Claim(host="h", take={"host_requests": 1}, id="a")
-    granted(store.admit(ask(claim)))
-    other = msgspec.structs.replace(claim, host="i")
-    with pytest.raises(ClaimIdReused):
-        store.admit(ask(other))
-    urgent = msgspec.structs.replace(claim, priority=900)
-    assert granted(store.admit(ask(urgent))).repeated
-    assert granted_before(store, claim)
-
-
-def granted_before(store: Store, claim: Claim) -> bool:
-    return store.granted_before(claim) is not None
-
-
+@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize(("units", "burst"), [(20, 40), (333, 999), (7, 1)])
-def test_a_changed_rate_keeps_what_was_spent(store: Store, units: int, burst: int) -> None:
-    before = Policy([RateLimit("r", units=999, period_s=1, burst=2000)])
-    after = Policy([RateLimit("r", units=units, period_s=1, burst=burst)])
-    claim = Claim(take={"r": 1})
-    spend = Claim(take={"r": min(burst, 5)})
-    granted(store.admit(before.ask(spend, lease_us=1, now_us=NOW_US), now_us=NOW_US))
-    ((left, _),) = store.look(after.ask(claim, lease_us=1, now_us=NOW_US), now_us=NOW_US)
-    assert left == burst - min(burst, 5)
+def test_a_changed_rate_keeps_what_was_spent(
+    store: str, units: int, burst: int, clock: FakeClock
+) -> None:
+    limits: list[Limit] = [RateLimit("r", units=999, period_s=1, burst=2000)]
+    with open_gate(store, limits, clock) as gate:
+        granted(gate.admit_sync(Claim(take={"r": min(burst, 5)})))
+        gate.set_policy(Policy([RateLimit("r", units=units, period_s=1, burst=burst)]))
+        assert left(gate, Claim(take={"r": 1}))["r"][0] == burst - min(burst, 5)
 
 
-def test_an_adopted_lease_keeps_its_claim_id(store: Store) -> None:
-    claim = Claim(hold={"browsers": 1}, id="a")
-    expires_us = NOW_US + LEASE_US
-    store.adopt(
-        LeaseRecord(id="old", claim=claim, fencing_token=7, expires_us=expires_us), ask(claim)
-    )
-    again = granted(store.admit(ask(claim)))
-    assert (again.lease_id, again.fencing_token, again.repeated) == ("old", 7, True)
-    record = store.lease("old")
-    assert record is not None
-    assert record.expires_us == expires_us
+def test_operators_correct_levels(gate: Gate) -> None:
+    for limit in ("operations", "requests", "mails", "calls"):
+        claim = Claim(take={limit: 1})
+        gate.drain(limit, claim)
+        assert refused(gate.admit_sync(claim)).remaining == 0
+        gate.set_used(limit, claim, 2)
+        granted(gate.admit_sync(claim))
+        gate.reset(limit, claim)
+        state = next(s for s in gate.limits_touched(claim))
+        assert state.remaining == state.units
+    with pytest.raises(InvalidClaim):
+        gate.set_used("no such limit", REQUEST, 1)
 
 
-def test_set_used_corrects_a_level(store: Store) -> None:
-    store.set_used(ask(Claim(take={"operations": 20})))
-    assert refused(store.admit(ask(Claim(take={"operations": 1})))).remaining == 0
+def test_leases_are_listed_by_tenant_and_holder(gate: Gate) -> None:
+    granted(gate.admit_sync(browsers(1, tenant="x"), holder="me"))
+    lease = granted(gate.admit_sync(browsers(1, tenant="y"), holder="you"))
+    for wanted in ({"tenant": "y"}, {"holder": "you"}):
+        assert [record.id for record in gate.leases(**wanted)] == [lease.id]
+    assert len(gate.leases()) == gate.leases_active == 2
 
 
-def test_leases_are_listed_by_tenant(store: Store) -> None:
-    granted(store.admit(browsers(1, tenant="x")))
-    lease = granted(store.admit(browsers(1, tenant="y")))
-    assert [record.id for record in store.leases(tenant="y")] == [lease.lease_id]
-    assert len(store.leases()) == store.leases_active() == 2
+def test_a_lease_says_what_it_was_for(gate: Gate) -> None:
+    claim = Claim(tenant="x", hold={"browsers": 1}, id="a")
+    lease: Lease = granted(gate.admit_sync(claim, holder="me"))
+    record = gate.leases(tenant="x")[0]
+    assert (record.claim, record.holder, record.id) == (claim, "me", lease.id)

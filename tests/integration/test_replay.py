@@ -228,10 +228,6 @@ def test_overrides_of_own_limits(tmp_path: Path) -> None:
         (POLICY + "overrides: {acme: {x: {units: 1}}}\n", "overrides.acme.x"),
         (POLICY + "overrides: {acme: {requests: {units: 0}}}\n", "overrides"),
         (POLICY + "overrides: {acme: {requests: {unit: 1}}}\n", "overrides"),
-        (
-            POLICY + "overrides: {acme: {requests: {units: null}}}\n",
-            "overrides.acme.requests.units",
-        ),
         (POLICY + "overrides: [1]\n", "overrides"),
         ("tenants: {acme: {plan: gold}}\n", "tenants.acme.plan"),
         ("tenants: {acme: {quotas: {requests: 1}}}\n", "tenants.acme.quotas.requests"),

@@ -8,13 +8,10 @@ from contextlib import contextmanager, suppress
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tidegate import AdmissionDenied, Capacity, Claim, Lease, RateLimit
-from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
+from tidegate import AdmissionDenied, Capacity, Claim, Gate, Lease, RateLimit
 from tidegate.domain.limit import Limit
-from tidegate.domain.policy import Policy
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.turn import HoldTerms, Turn
-from tidegate.facades.waiting import Waiter
 from tidegate.testing import FakeClock
 
 LIMITS: list[Limit] = [
@@ -94,19 +91,17 @@ class Scene:
 
     def check(self) -> None:
         """See that each waiter is refused by a limit now, or stands behind one that is."""
-        waiting: list[Waiter] = list(self.gate.queue._waiters)
-        for number, waiter in enumerate(waiting):
-            ahead = {earlier.behind for earlier in waiting[:number]}
-            if ahead.isdisjoint(waiter.ask.cells):
-                refusal = self.gate.explain(waiter.ask.claim)
-                assert refusal is not None, f"{waiter.ask.claim} waits for nothing"
+        queue = self.gate.queue
+        for waiter in queue._lines:
+            if queue._ahead_of(waiter.claim, waiter.order, None) is None:
+                denied = self.gate.explain(waiter.claim)
+                assert denied is not None, f"{waiter.claim} waits for nothing"
 
 
 @contextmanager
 def scene() -> Iterator[Scene]:
     clock = FakeClock()
-    store = MemoryAdmissionStore(now_us=clock.now_us, lease_prefix="l-")
-    gate = AdmissionGate(Policy(LIMITS), store=store, inspect=store, clock=clock)
+    gate = Gate(LIMITS, clock=clock)
     yield Scene(gate, clock)
     gate.close()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.domain.admission import Row, Rule, decide, rule_of
+from tidegate.domain.admission import Level, Row, decide
 from tidegate.domain.limit import Capacity, Quota, RateLimit
+from tidegate.domain.rule import Rule, rule_of
 
 NOW_US = 1_795_000_000_000_000  # 2026-11-18T11:06:40Z
 SECOND_US = 1_000_000
@@ -17,7 +18,7 @@ BROWSERS = rule_of(Capacity("browsers", units=3), NOW_US)
 
 
 def full(rule: Rule, cost: int = 1) -> Row:
-    return Row(rule, cost, rule.ceiling, NOW_US)
+    return Row(rule, cost, Level(rule.ceiling, NOW_US))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def full(rule: Rule, cost: int = 1) -> Row:
         pytest.param(full(MINUTE), 20 * SECOND_US, 0, id="a quota waits for its minute to turn"),
         pytest.param(full(MONTH), 1_083_200 * SECOND_US, 0, id="or its month"),
         pytest.param(full(BROWSERS), None, 0, id="nobody knows when a capacity comes back"),
-        pytest.param(Row(BROWSERS, 2, 2, NOW_US), None, 1, id="what is left is reported"),
+        pytest.param(Row(BROWSERS, 2, Level(2, NOW_US)), None, 1, id="what is left is reported"),
     ],
 )
 def test_refusals(row: Row, wait_us: int | None, remaining: int) -> None:
@@ -37,12 +38,12 @@ def test_refusals(row: Row, wait_us: int | None, remaining: int) -> None:
 
 
 def test_burst_three_admits_three_single_units_and_no_fourth() -> None:
-    level = 0
+    level = Level()
     for _ in range(3):
-        verdict = decide([Row(HOST, 1, level, NOW_US)], NOW_US)
+        verdict = decide([Row(HOST, 1, level)], NOW_US)
         assert verdict.levels is not None
         level = verdict.levels[0]
-    assert decide([Row(HOST, 1, level, NOW_US)], NOW_US).levels is None
+    assert decide([Row(HOST, 1, level)], NOW_US).levels is None
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,8 @@ def test_which_refusal_is_reported(rows: list[Row], refused: int) -> None:
 def test_a_refusal_charges_nothing_and_a_grant_charges_all() -> None:
     free = Row(HOST, 1)
     assert decide([free, full(BROWSERS)], NOW_US).levels is None
-    assert decide([free, Row(BROWSERS, 1, 2, NOW_US)], NOW_US).levels == [HOST.unit, 3]
+    levels = decide([free, Row(BROWSERS, 1, Level(2, NOW_US))], NOW_US).levels
+    assert levels == [Level(HOST.unit, NOW_US), Level(3, NOW_US)]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_a_refusal_charges_nothing_and_a_grant_charges_all() -> None:
 )
 def test_ageing(rule: Rule, later_us: int, level: int | None) -> None:
     verdict = decide([full(rule)], NOW_US + later_us)
-    expected = None if level is None else [level * rule.unit]
+    expected = None if level is None else [Level(level * rule.unit, NOW_US + later_us)]
     assert verdict.levels == expected
 
 
@@ -88,7 +90,7 @@ def test_a_clock_that_steps_back_only_pauses_leaking() -> None:
 
 def test_a_stale_rule_never_grants_above_its_ceiling() -> None:
     later_us = NOW_US + 3600 * SECOND_US
-    row = Row(MINUTE, 1, MINUTE.ceiling, later_us)
+    row = Row(MINUTE, 1, Level(MINUTE.ceiling, later_us))
     assert decide([row], later_us).levels is None
 
 

@@ -18,7 +18,8 @@ from tidegate import (
     Quota,
 )
 from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.policy import Override, Policy
+from tidegate.domain.overrides import Override, Pattern
+from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidClaim, InvalidLimit, InvalidSetting
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +145,7 @@ def test_lowering_a_capacity_evicts_nobody(gate: Gate) -> None:
 
 
 def test_a_lifted_limit_still_counts(gate: Gate) -> None:
-    lifted = {"a": {"operations": Override(units=None)}}
+    lifted: dict[Pattern, dict[str, Override]] = {"a": {"operations": Override(units=None)}}
     gate.set_policy(Policy(LIMITS, overrides=lifted))
     assert isinstance(gate.try_admit(Claim(tenant="a", take={"operations": 5000})), Granted)
     assert "operations" not in {state.name for state in gate.limits(Claim(tenant="a"))}

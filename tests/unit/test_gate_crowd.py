@@ -61,7 +61,7 @@ async def test_a_waiter_behind_another_sleeps() -> None:
         served += 1
         serve(freed)  # type: ignore[arg-type]
 
-    gate.queue.serve = counted  # type: ignore[method-assign]
+    gate.queue.serve = counted  # type: ignore[assignment,method-assign]
     await asyncio.sleep(0.3)
     assert served < 20
     for task in tasks:

@@ -36,7 +36,7 @@ def test_rates_are_exact_in_ticks(units: int, period_s: float, per_unit: int, pe
         (lambda: RateLimit("r", units=True, period_s=1), "units"),
         (lambda: RateLimit("r", units=1, period_s=0), "period_s"),
         (lambda: RateLimit("r", units=1, period_s=float("nan")), "period_s"),
-        (lambda: RateLimit("r", units=1, period_s=1e-7), "period_us"),
+        (lambda: RateLimit("r", units=1, period_s=1e-7), "period_s"),
         (lambda: RateLimit("r", units=1, period_s=1, burst=0), "burst"),
         (lambda: RateLimit("r", units=1, period_s=1e6, burst=10**5), "burst"),
         (lambda: Capacity("c", units=-1), "units"),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from tidegate.domain.limit import Limit
+from tidegate.domain.overrides import Override, Pattern
 from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidSetting
-from tidegate.facades.gate import WAITERS_MAX, AdmissionGate, Precheck
+from tidegate.facades.desk import Precheck
+from tidegate.facades.gate import WAITERS_MAX, AdmissionGate
 from tidegate.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from tidegate.adapters.memory.inspection import MemoryInspection
 
 
 class Gate(AdmissionGate):
@@ -17,6 +23,9 @@ class Gate(AdmissionGate):
 
     Args:
         limits: Rates, quotas and capacities; at most one of a name.
+        overrides: Other numbers for some: by tenant or scope, which may be patterns, and by limit.
+        cohorts: Tenants by the name of the cohort in which they lend and borrow capacities.
+        weights: Of tenants that wait, those that count for more than 1.
         store: Where levels are kept. `memory://` is this process alone.
         clock: The time, for tests.
         precheck: Asked before any limit; a `Denied` closes the gate for that claim.
@@ -31,27 +40,49 @@ class Gate(AdmissionGate):
         self,
         limits: Iterable[Limit] = (),
         *,
+        overrides: Mapping[Pattern, Mapping[str, Override]] | None = None,
+        cohorts: Mapping[str, Iterable[str]] | None = None,
+        weights: Mapping[str, int] | None = None,
         store: str = "memory://",
         clock: Clock | None = None,
         precheck: Precheck | None = None,
         waiters_max: int = WAITERS_MAX,
     ) -> None:
-        from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
         from tidegate.adapters.system.clock import SystemClock
 
         check_store_url("store", store)
-        clock = clock or SystemClock()
-        memory = MemoryAdmissionStore(
-            now_us=clock.now_us, lease_prefix=f"{secrets.token_urlsafe(6)}-"
-        )
+        policy = Policy(limits, overrides=overrides, cohorts=cohorts, weights=weights)
+        memory = memory_store(policy, clock)
         super().__init__(
-            Policy(limits),
-            store=memory,
+            policy,
+            store=memory.store,
             inspect=memory,
-            clock=clock,
+            clock=clock or SystemClock(),
             precheck=precheck,
             waiters_max=waiters_max,
         )
+
+
+def memory_store(policy: Policy, clock: Clock | None = None) -> MemoryInspection:
+    """Return a store in this process, on the machine's clock or on another for tests."""
+    from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
+    from tidegate.adapters.memory.inspection import MemoryInspection
+    from tidegate.adapters.system.clock import SteadyClock
+
+    prefix = f"{secrets.token_urlsafe(6)}-"
+    if clock is not None:
+        now_us = clock.now_us
+        store = MemoryAdmissionStore(policy, now_ns=lambda: now_us() * 1000, lease_prefix=prefix)
+    else:
+        steady = SteadyClock()
+        store = MemoryAdmissionStore(
+            policy,
+            now_ns=steady.elapsed_ns,
+            epoch_us=steady.epoch_us,
+            skew_us=steady.skew_us,
+            lease_prefix=prefix,
+        )
+    return MemoryInspection(store)
 
 
 def check_store_url(field: str, url: str) -> None:

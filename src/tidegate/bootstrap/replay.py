@@ -9,9 +9,10 @@ from tidegate.bootstrap.embedded import Gate
 from tidegate.bootstrap.limits import service_limits
 from tidegate.bootstrap.shell import plans_of
 from tidegate.config.policy_file import PolicyFile, TenantPolicy, read_policy_file
-from tidegate.domain.limit import Limit, RateLimit
+from tidegate.domain.limit import Limit
+from tidegate.domain.overrides import Override, Pattern
 from tidegate.domain.plan import PLAN_ALIASES, Plan, Quotas
-from tidegate.domain.policy import Override, Policy
+from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidLimit, InvalidSetting
 from tidegate.facades.replay.trial import Trial, VirtualClock
 
@@ -31,7 +32,7 @@ def trial_of(path: Path, environ: Mapping[str, str]) -> Trial:
 
 def _policy(file: PolicyFile) -> Policy:
     limits: list[Limit] = file.settings.own_limits()
-    overrides: dict[str, dict[str, Override]] = {}
+    overrides: dict[Pattern, dict[str, Override]] = {}
     if file.has_plans:
         plans = plans_of(file.settings)
         limits = service_limits(file.settings, plans["free"])
@@ -45,10 +46,6 @@ def _policy(file: PolicyFile) -> Policy:
             where = f"overrides.{tenant}.{name}"
             if name not in by_name:
                 raise InvalidSetting(where, "(set)", " | ".join(sorted(by_name)))
-            if change.units is None and isinstance(by_name[name], RateLimit):
-                raise InvalidSetting(
-                    f"{where}.units", None, "a number: rates are raised, not lifted"
-                )
             numbers = Override(units=change.units, burst=change.burst)
             overrides.setdefault(tenant, {})[name] = numbers
     try:

@@ -5,14 +5,12 @@ Imports every adapter, so it is imported only inside functions, by those who ser
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from functools import cached_property, partial
 from importlib.metadata import version
 
 from tidegate.adapters.linux.allocator import keep_large_blocks_apart, trim
 from tidegate.adapters.linux.host import LinuxHost
-from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
 from tidegate.adapters.sql.database import Database
 from tidegate.adapters.sql.lease_log import SqlLeaseLog
 from tidegate.adapters.sql.tenant_store import SqlTenantStore
@@ -23,9 +21,11 @@ from tidegate.adapters.system.secrets import SystemSecrets
 from tidegate.adapters.web.egress_guard import FilteringProxy
 from tidegate.adapters.web.fetcher import HttpFetcher
 from tidegate.bootstrap import workers
+from tidegate.bootstrap.embedded import memory_store
 from tidegate.bootstrap.limits import service_limits
 from tidegate.bootstrap.shell import admin_key, plans_of
 from tidegate.config import Settings
+from tidegate.domain.decision import Decision
 from tidegate.domain.egress import EgressPolicy
 from tidegate.domain.health import PressureLimits
 from tidegate.domain.policy import Policy
@@ -45,7 +45,6 @@ from tidegate.facades.render import Rendering
 from tidegate.facades.service import Service, Step, precheck_of
 from tidegate.facades.status import Status, shared_capacities
 from tidegate.facades.tenants import Tenants
-from tidegate.facades.waiting import Answer
 from tidegate.facades.workload import Workload
 from tidegate.ports.browser import Browser
 from tidegate.ports.extractor import Extractor
@@ -114,18 +113,18 @@ class Wiring:
     @cached_property
     def gate(self) -> AdmissionGate:
         """Where everything is admitted."""
-        prefix = f"{secrets.token_urlsafe(6)}-"
-        store = MemoryAdmissionStore(now_us=self.clock.now_us, lease_prefix=prefix)
+        policy = Policy(self.limits)
+        memory = memory_store(policy)
         return AdmissionGate(
-            Policy(self.limits),
-            store=store,
-            inspect=store,
+            policy,
+            store=memory.store,
+            inspect=memory,
             clock=self.clock,
             precheck=precheck_of(self.tenants, self.pressure),
             stopwatch=self._timed,
         )
 
-    def _timed(self, decide: Callable[[], Answer]) -> Answer:
+    def _timed(self, decide: Callable[[], Decision]) -> Decision:
         started_us = self.clock.elapsed_us()
         answer = decide()
         self.metrics.decision(self.clock.elapsed_us() - started_us)

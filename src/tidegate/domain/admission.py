@@ -1,8 +1,12 @@
 """The rule of admission: may all of this be had now, and if not, what refused and for how long.
 
-Every limit is a cell: one number `level` and one instant `at_us`. Kinds differ only in how a
-level ages: a rate leaks, a quota falls to zero when its window turns, a capacity stays until it is
-released. A store keeps the pairs and adds atomicity; it has no rule of its own.
+Every limit is a cell: an amount and an instant. Kinds differ only in how an amount ages: a rate
+leaks, a quota falls to zero when its window turns, a sliding window forgets what is older than
+itself, a capacity stays until it is released. A store keeps the cells and adds atomicity; it has
+no rule of its own.
+
+Capacity that tenants lend each other is the same rule with a second row: what a tenant holds
+beyond the units it keeps to itself is passed on to the cell of its cohort.
 
 Pure, and written so that it can be compiled as it is.
 """
@@ -13,91 +17,52 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tidegate.domain.limit import Capacity, Limit, RateLimit
-from tidegate.domain.period import windows
-
-RATE, WINDOW, STOCK = 0, 1, 2
+from tidegate.domain.rule import COUNTER, LOG, RATE, WINDOW, Rule
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A limit as numbers.
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """What a cell holds: `amount` in ticks of its rule, as of `at_us`.
 
-    `ceiling` is the highest level; a unit of cost adds `unit` to it. Of a rate, `drain` leaks in a
-    microsecond. Of a quota, `starts_us` are the start of the current window, of the next, and of
-    the one after; past the last the rule is stale. `forget_us` is after how long an untouched cell
-    equals an empty one (0: never, it must be brought back to zero).
+    `past` is what a sliding window remembers besides: of two counters the older one, in units; of
+    an exact one the instant and the units of each take, oldest first, flat.
     """
 
-    kind: int
-    ceiling: int
-    unit: int = 1
-    drain: int = 0
-    starts_us: tuple[int, int, int] = (0, 0, 0)
-    forget_us: int = 0
+    amount: int = 0
+    at_us: int = 0
+    past: tuple[int, ...] = ()
 
-    @property
-    def units_max(self) -> int:
-        """The most units that can ever be had at once."""
-        return self.ceiling // self.unit
 
-    def is_stale(self, now_us: int) -> bool:
-        """Return whether the calendar has moved past what this rule knows, or back before it."""
-        return self.kind == WINDOW and not self.starts_us[0] <= now_us < self.starts_us[2]
+EMPTY = Level()
 
 
 class Row(msgspec.Struct, gc=False):
-    """One cell that a claim touches: its rule, the units asked for, and the pair the store read."""
+    """One cell that a claim touches: its rule, the units asked for, and the level the store read.
+
+    `via` is the index of an earlier row that passes on to this one what it does not keep to itself;
+    `cost` then plays no part.
+    """
 
     rule: Rule
     cost: int
-    level: int = 0
-    at_us: int = 0
+    level: Level = EMPTY
+    via: int = -1
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer over all rows.
 
-    Admitted: `levels` are the new levels, row by row, as of `max(now_us, row.at_us)`.
+    Admitted: `levels` are the new levels and `costs` the units really added, row by row.
     Refused: `levels` is None, nothing changes, and `refused` is the index of the row to report,
     with the units `remaining` there and the exact wait, None where time alone frees nothing.
+    `shadowed` are the rows that would have refused if they were in force.
     """
 
-    levels: list[int] | None
+    levels: list[Level] | None
+    costs: list[int] = []
     refused: int = -1
     wait_us: int | None = None
     remaining: int = 0
-
-
-def rule_of(limit: Limit, now_us: int) -> Rule:
-    """Return the limit as numbers, with the calendar windows around `now_us`."""
-    if isinstance(limit, RateLimit):
-        rate = limit.rate
-        return Rule(
-            kind=RATE,
-            ceiling=rate.burst * rate.ticks_per_unit,
-            unit=rate.ticks_per_unit,
-            drain=rate.ticks_per_us,
-            forget_us=rate.refill_us,
-        )
-    if isinstance(limit, Capacity):
-        return Rule(kind=STOCK, ceiling=limit.units)
-    starts_us = windows(limit.period, now_us)
-    return Rule(
-        kind=WINDOW,
-        ceiling=limit.units,
-        starts_us=starts_us,
-        forget_us=starts_us[2] - starts_us[0],
-    )
-
-
-def age(rule: Rule, level: int, at_us: int, now_us: int) -> int:
-    """Return the level as it is at `now_us`. A clock that steps back only pauses ageing."""
-    if rule.kind == RATE:
-        leaked = rule.drain * (now_us - at_us)
-        return level - leaked if 0 < leaked < level else (0 if leaked > 0 else level)
-    if rule.kind == WINDOW:
-        return 0 if at_us < _window(rule, max(now_us, at_us))[0] else level
-    return level
+    shadowed: tuple[int, ...] = ()
 
 
 def decide(rows: Sequence[Row], now_us: int) -> Verdict:
@@ -111,53 +76,179 @@ def decide(rows: Sequence[Row], now_us: int) -> Verdict:
         rows: What the claim touches; no cell twice.
         now_us: Microseconds since the epoch, by the store's clock.
     """
-    levels = []
+    levels: list[Level] = []
+    costs: list[int] = []
+    shadowed: list[int] = []
     refused, longest_us, room = -1, -1, 0
     for index, row in enumerate(rows):
         rule = row.rule
-        level = age(rule, row.level, row.at_us, now_us)
-        risen = level + row.cost * rule.unit
-        levels.append(risen)
-        if risen > rule.ceiling:
-            wait_us = _wait(rule, risen - rule.ceiling, row.at_us, now_us)
-            if refused < 0 or wait_us > longest_us:
-                refused, longest_us = index, wait_us
-                room = max(0, rule.ceiling - level) // rule.unit
+        level = aged(rule, row.level, now_us)
+        cost = row.cost if row.via < 0 else passed_on(rows[row.via], levels, costs, row.via)
+        over = spent(rule, level, now_us) + cost * rule.unit - rule.ceiling
+        if cost and over > 0:
+            if rule.shadow:
+                shadowed.append(index)
+                cost = 0
+            else:
+                wait_us = wait(rule, level, over, now_us)
+                if refused < 0 or wait_us > longest_us:
+                    refused, longest_us = index, wait_us
+                    room = remaining(rule, level, now_us)
+        levels.append(risen(rule, level, cost))
+        costs.append(cost)
     if refused < 0:
-        return Verdict(levels=levels)
+        return Verdict(levels=levels, costs=costs, shadowed=tuple(shadowed))
     known = longest_us if longest_us >= 0 else None
     return Verdict(levels=None, refused=refused, wait_us=known, remaining=room)
 
 
-def reset(rule: Rule, level: int, at_us: int, now_us: int) -> int | None:
-    """Return in how many microseconds the level is zero by itself; None for a capacity."""
+def passed_on(row: Row, levels: Sequence[Level], costs: Sequence[int], index: int) -> int:
+    """Return how many of the units just added to the row are beyond what it keeps to itself."""
+    amount, kept = levels[index].amount, row.rule.kept
+    return max(0, amount - kept) - max(0, amount - costs[index] - kept)
+
+
+def give_back(rows: Sequence[Row]) -> list[Level]:
+    """Return the levels of capacities when what their rows name is released, in any order."""
+    levels: list[Level] = []
+    costs: list[int] = []
+    for row in rows:
+        level = row.level
+        if row.via >= 0:
+            amount, kept = rows[row.via].level.amount, rows[row.via].rule.kept
+            cost = max(0, amount - kept) - max(0, amount - costs[row.via] - kept)
+        else:
+            cost = min(row.cost, level.amount)
+        levels.append(Level(max(0, level.amount - cost), level.at_us, level.past))
+        costs.append(cost)
+    return levels
+
+
+def aged(rule: Rule, level: Level, now_us: int) -> Level:
+    """Return the level as it is at `now_us`. A clock that steps back only pauses ageing."""
+    now_us = max(now_us, level.at_us)
+    amount, past = level.amount, level.past
     if rule.kind == RATE:
-        return -(-level // rule.drain)
-    if rule.kind == WINDOW:
-        return _window(rule, max(now_us, at_us))[1] - now_us
-    return None
+        amount = max(0, amount - rule.drain * (now_us - level.at_us))
+    elif rule.kind == WINDOW:
+        if level.at_us < window_of(rule, now_us)[0]:
+            amount = 0
+    elif rule.kind == COUNTER:
+        turns = now_us // rule.length_us - level.at_us // rule.length_us
+        if turns:
+            past = (amount,) if turns == 1 and amount else ()
+            amount = 0
+    elif rule.kind == LOG:
+        first = 0
+        while first < len(past) and past[first] + rule.length_us <= now_us:
+            amount -= past[first + 1]
+            first += 2
+        past = past[first:] if first else past
+    return Level(amount, now_us, past)
 
 
-def window(rule: Rule) -> int | None:
-    """Return in how many microseconds all of a spent limit comes back; None for a capacity."""
+def risen(rule: Rule, level: Level, cost: int) -> Level:
+    """Return an aged level with `cost` units more."""
+    if rule.kind == LOG and cost:
+        past = level.past
+        if past and past[-2] == level.at_us:
+            past = (*past[:-1], past[-1] + cost)
+        else:
+            past = (*past, level.at_us, cost)
+        return Level(level.amount + cost, level.at_us, past)
+    ticks = cost if rule.kind == COUNTER else cost * rule.unit
+    return Level(level.amount + ticks, level.at_us, level.past)
+
+
+def fallen(rule: Rule, level: Level, units: int, taken_us: int, now_us: int) -> Level:
+    """Return the level with `units` put back that were taken at `taken_us`.
+
+    Never below zero, and nothing where they have come back by themselves already.
+    """
+    level = aged(rule, level, now_us)
+    amount, past = level.amount, level.past
+    if rule.kind == WINDOW and taken_us < window_of(rule, level.at_us)[0]:
+        return level
+    if rule.kind == LOG:
+        back = [*past]
+        for index in range(0, len(back), 2):
+            if back[index] >= taken_us:
+                units_back = min(units, back[index + 1])
+                back[index + 1] -= units_back
+                units -= units_back
+                amount -= units_back
+        kept = [n for i in range(0, len(back), 2) if back[i + 1] for n in back[i : i + 2]]
+        return Level(amount, level.at_us, tuple(kept))
+    if rule.kind == COUNTER:
+        turns = level.at_us // rule.length_us - taken_us // rule.length_us
+        if turns == 1 and past:
+            return Level(amount, level.at_us, (max(0, past[0] - units),))
+        return Level(max(0, amount - units) if turns <= 0 else amount, level.at_us, past)
+    return Level(max(0, amount - units * rule.unit), level.at_us, past)
+
+
+def spent(rule: Rule, level: Level, now_us: int) -> int:
+    """Return how much of the ceiling an aged level takes up, in ticks."""
+    if rule.kind == COUNTER:
+        left_us = rule.length_us - max(now_us, level.at_us) % rule.length_us
+        older = level.past[0] * left_us if level.past else 0
+        return level.amount * rule.length_us + older
+    return level.amount
+
+
+def remaining(rule: Rule, level: Level, now_us: int) -> int:
+    """Return how many units are left above an aged level."""
+    return max(0, rule.ceiling - spent(rule, level, now_us)) // rule.unit
+
+
+def wait(rule: Rule, level: Level, over: int, now_us: int) -> int:
+    """Return the exact wait in microseconds until `over` ticks are gone; -1: nobody knows.
+
+    The level is aged; `over` is what it is above the ceiling, with the cost.
+    """
+    # A clock that stepped back does not age a cell before it has caught up with it.
+    behind_us = max(0, level.at_us - now_us)
     if rule.kind == RATE:
-        return rule.forget_us
+        return -(-over // rule.drain) + behind_us
     if rule.kind == WINDOW:
-        return rule.starts_us[1] - rule.starts_us[0]
-    return None
-
-
-def _wait(rule: Rule, over: int, at_us: int, now_us: int) -> int:
-    """Return the exact wait in microseconds until `over` is gone, or -1 where nobody knows."""
-    if rule.kind == RATE:
-        # A clock that stepped back does not leak before it has caught up with the cell.
-        return -(-over // rule.drain) + max(0, at_us - now_us)
-    if rule.kind == WINDOW:
-        return _window(rule, max(now_us, at_us))[1] - now_us
+        return window_of(rule, level.at_us)[1] - now_us
+    if rule.kind == COUNTER:
+        return _counter_wait(rule, level, over) + behind_us
+    if rule.kind == LOG:
+        for index in range(0, len(level.past), 2):
+            over -= level.past[index + 1]
+            if over <= 0:
+                return level.past[index] + rule.length_us - now_us
     return -1
 
 
-def _window(rule: Rule, now_us: int) -> tuple[int, int]:
+def reset(rule: Rule, level: Level, now_us: int) -> int | None:
+    """Return in how many microseconds an aged level is zero by itself; None for a capacity."""
+    if rule.kind == RATE:
+        return -(-level.amount // rule.drain)
+    if rule.kind == WINDOW:
+        return window_of(rule, level.at_us)[1] - now_us
+    if rule.kind == COUNTER:
+        left_us = rule.length_us - level.at_us % rule.length_us
+        return left_us + rule.length_us if level.amount else left_us if level.past else 0
+    if rule.kind == LOG:
+        return level.past[-2] + rule.length_us - now_us if level.past else 0
+    return None
+
+
+def window_of(rule: Rule, now_us: int) -> tuple[int, int]:
     """Return start and end of the window that `now_us` falls into, of the two the rule knows."""
     first_us, second_us, last_us = rule.starts_us
     return (first_us, second_us) if now_us < second_us else (second_us, last_us)
+
+
+def _counter_wait(rule: Rule, level: Level, over: int) -> int:
+    """Solve for the instant at which the older counter weighs `over` ticks less than now."""
+    length_us = rule.length_us
+    left_us = length_us - level.at_us % length_us
+    older = level.past[0] if level.past else 0
+    if over <= older * left_us:
+        return -(-over // older)
+    # Not within this window: in the next one today's counter is the older one, and fades.
+    over -= older * left_us
+    return left_us + -(-over // level.amount)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from tidegate.domain.lease import Lease
+from tidegate.domain.limit import Capacity, Limit, Quota
 
 Reason = Literal[
     "rate_limited",
@@ -37,25 +38,29 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     window_us: int | None = None
 
 
-class Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """The claim may go ahead. Release the lease when the work ends.
+class Granted(Lease, gc=False, eq=False):
+    """The claim may go ahead. A grant is its lease: release it when the work ends.
 
     `repeated` says that the claim's id had been granted before: this is the same grant again.
     `limits` say how the limits of the claim stand now, where that was asked for.
     """
 
-    lease: Lease
     repeated: bool = False
     limits: tuple[LimitState, ...] = ()
 
+    @property
+    def lease(self) -> Lease:
+        """The lease that was granted."""
+        return self
 
-class Denied(msgspec.Struct, frozen=True, kw_only=True):
+
+class Denied(msgspec.Struct, frozen=True, gc=False):
     """The claim was refused and charged nothing.
 
     `limit` and `scope` name the limit that refused, for example `host_requests` and
     `("acme", "example.com")`; both are empty when the gate refused before any limit.
     `remaining` are the units left there. `retry_after_us` is exact for rates and quotas, a hint
-    or None for capacities. `limits` is as in `Granted`.
+    or None for capacities; `timed` says which of the two. `limits` is as in `Granted`.
     """
 
     reason: Reason
@@ -63,6 +68,7 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
     scope: tuple[str, ...] = ()
     remaining: int = 0
     retry_after_us: int | None = None
+    timed: bool = False
     limits: tuple[LimitState, ...] = ()
 
     def describe(self) -> str:
@@ -76,3 +82,10 @@ class Denied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Decision = Granted | Denied
+
+
+def reason_of(limit: Limit) -> Reason:
+    """Return why a claim is refused when this limit refuses it."""
+    if isinstance(limit, Capacity) and "tenant" not in limit.per:
+        return "exhausted"
+    return "quota_exceeded" if isinstance(limit, Capacity | Quota) else "rate_limited"

@@ -1,92 +1,215 @@
-"""The limits an operator sets on resources: rates, quotas, capacities.
+"""The limits an operator sets on resources: rates, sliding windows, quotas, capacities.
 
 Every limit on a resource applies to every claim that names the resource. `per` picks which
-attributes of the claim divide it: `("tenant",)` is one budget for each tenant, `()` one for all.
+attributes of the claim divide it: `("tenant",)` is one budget for each tenant, `()` one for all;
+limits of one resource with different `per` are a hierarchy.
 """
 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from fractions import Fraction
+from typing import Literal, get_args
 
-from tidegate.domain.period import Period, check_period
+from tidegate.domain.period import Period, check_period, check_zone
 from tidegate.domain.rate import TICKS_MAX, Rate
 from tidegate.errors import InvalidLimit
 
 SCOPE_FIELDS = ("tenant", "host", "user", "route")
 """The fields of a claim that scopes pick from; any other name is looked up in `attributes`."""
 
+LOG_UNITS_MAX = 10_000
+"""An exact sliding window keeps one entry for each take, so it is for small numbers."""
+
+WhenDown = Literal["closed", "open", "local"]
+"""What a limit does while its shared store cannot be asked: refuse, let pass, or keep this
+process's own share of the limit."""
+
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
-    """At most `units` per `period_s` seconds on average, `burst` at once; what is taken is spent.
+class BaseLimit:
+    """What every limit says.
 
-    `period_s` may be fractional, down to a microsecond. `burst` defaults to `units`.
+    `shadow` decides and counts, but refuses nothing. From `near_percent` of the limit on, an event
+    says that it is near. `name` tells limits of one resource apart, and is the resource by default.
     """
 
     resource: str
     _: KW_ONLY
     units: int
-    period_s: float
-    burst: int | None = None
     per: tuple[str, ...] = ()
     name: str = ""
+    shadow: bool = False
+    near_percent: int = 80
+    when_down: WhenDown = "closed"
+
+    def check(self) -> None:
+        """Refuse what has no meaning, and fill in the name. Raises InvalidLimit."""
+        if not isinstance(self.resource, str) or not self.resource:
+            raise InvalidLimit("resource", self.resource, "a non-empty name")
+        if type(self.units) is not int or not 1 <= self.units < TICKS_MAX:
+            raise InvalidLimit("units", self.units, f"an integer 1..{TICKS_MAX - 1}")
+        if not isinstance(self.per, tuple) or not all(isinstance(p, str) and p for p in self.per):
+            raise InvalidLimit("per", self.per, 'a tuple of names such as ("tenant", "host")')
+        if len(set(self.per)) < len(self.per):
+            raise InvalidLimit("per", self.per, "each name once")
+        if type(self.near_percent) is not int or not 1 <= self.near_percent <= 100:
+            raise InvalidLimit("near_percent", self.near_percent, "1..100")
+        if self.when_down not in get_args(WhenDown):
+            raise InvalidLimit("when_down", self.when_down, " | ".join(get_args(WhenDown)))
+        if not self.name:
+            object.__setattr__(self, "name", self.resource)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit(BaseLimit):
+    """At most `units` per `period_s` seconds on average, `burst` at once; what is taken is spent.
+
+    `period_s` may be fractional, down to a microsecond. `burst` defaults to `units`. With `leased`
+    a process draws that many units from a shared store at once and spends them by itself: the limit
+    is never exceeded, but what it has drawn and not spent is lost to others.
+    """
+
+    period_s: float
+    burst: int | None = None
+    leased: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field and fill in the name."""
-        _check_limit(self)
+        self.check()
         object.__setattr__(self, "burst", self.units if self.burst is None else self.burst)
         _ = self.rate
+        assert self.burst is not None
+        if self.leased is not None and not 1 <= self.leased <= self.burst:
+            raise InvalidLimit("leased", self.leased, f"1..{self.burst}")
 
     @property
     def rate(self) -> Rate:
         """The arithmetic of this limit."""
         assert self.burst is not None
-        if not isinstance(self.period_s, int | float) or not 0 < self.period_s < 1e9:
-            raise InvalidLimit("period_s", self.period_s, "> 0 and < 1e9 seconds")
-        return Rate(units=self.units, period_us=round(self.period_s * 1e6), burst=self.burst)
+        period_us = _microseconds("period_s", self.period_s)
+        return Rate(units=self.units, period_us=period_us, burst=self.burst)
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """At most `units` in each calendar `period` (UTC); what is taken comes back when it turns."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlidingWindow(BaseLimit):
+    """At most `units` in any `period_s` seconds, whichever moment they begin at.
 
-    resource: str
-    _: KW_ONLY
-    units: int
-    period: Period
-    per: tuple[str, ...] = ()
-    name: str = ""
+    `exact` remembers each take and is for small numbers. Otherwise two counters estimate it: the
+    last aligned window counts for as much of it as the sliding one still covers.
+    """
 
-    def __post_init__(self) -> None:
-        """Check every field and fill in the name."""
-        _check_limit(self)
-        check_period(self.period)
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """At most `units` held at the same moment; they come back on release or expiry."""
-
-    resource: str
-    _: KW_ONLY
-    units: int
-    per: tuple[str, ...] = ()
-    name: str = ""
+    period_s: float
+    exact: bool = True
 
     def __post_init__(self) -> None:
         """Check every field and fill in the name."""
-        _check_limit(self)
+        self.check()
+        if self.exact and self.units > LOG_UNITS_MAX:
+            allowed = f"1..{LOG_UNITS_MAX}, or exact=False"
+            raise InvalidLimit("units", self.units, allowed)
+        if not self.exact and self.units * self.period_us * 2 >= TICKS_MAX:
+            raise InvalidLimit("units", self.units, f"< {TICKS_MAX // self.period_us // 2}")
+
+    @property
+    def period_us(self) -> int:
+        """The length of the window."""
+        return _microseconds("period_s", self.period_s)
 
 
-Limit = RateLimit | Quota | Capacity
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota(BaseLimit):
+    """At most `units` in each window; what is taken comes back when the window turns.
+
+    A window is a calendar `period` in the time zone `zone` (an IANA name), or, with `every_s`, that
+    many seconds, counted from the epoch. Exactly one of the two is given.
+    """
+
+    period: Period | None = None
+    every_s: float | None = None
+    zone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        """Check every field and fill in the name."""
+        self.check()
+        if (self.period is None) == (self.every_s is None):
+            raise InvalidLimit("period", self.period, "exactly one of period and every_s")
+        if self.period is not None:
+            check_period(self.period)
+            check_zone(self.zone)
+        elif self.zone != "UTC":
+            raise InvalidLimit("zone", self.zone, "UTC with every_s, which no calendar cuts")
+        else:
+            _ = self.every_us
+
+    @property
+    def every_us(self) -> int | None:
+        """The length of a window that is no calendar period."""
+        return None if self.every_s is None else _microseconds("every_s", self.every_s)
 
 
-def _check_limit(limit: Limit) -> None:
-    if not isinstance(limit.resource, str) or not limit.resource:
-        raise InvalidLimit("resource", limit.resource, "a non-empty name")
-    if type(limit.units) is not int or not 1 <= limit.units < TICKS_MAX:
-        raise InvalidLimit("units", limit.units, f"an integer 1..{TICKS_MAX - 1}")
-    if not isinstance(limit.per, tuple) or not all(isinstance(p, str) and p for p in limit.per):
-        raise InvalidLimit("per", limit.per, 'a tuple of names such as ("tenant", "host")')
-    if not limit.name:
-        object.__setattr__(limit, "name", limit.resource)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity(BaseLimit):
+    """At most `units` held at the same moment; they come back on release or expiry.
+
+    `overcommit` promises more than there is (1.2 or Fraction(6, 5)), `reserve` is kept back from
+    everybody, and above `soft` units the limit is near; without it `near_percent` says so.
+    `hold_max_s` ends a lease that long after its grant, however often it was renewed.
+
+    Tenants of a cohort lend each other what they do not use: `lend` is how many of its own units
+    a tenant lends (None: all), `borrow` how many it may have beyond its own (None: whatever is
+    lent). Both are 0 for tenants that share nothing.
+    """
+
+    soft: int | None = None
+    reserve: int = 0
+    overcommit: float | Fraction = 1
+    hold_max_s: float | None = None
+    lend: int | None = 0
+    borrow: int | None = 0
+
+    def __post_init__(self) -> None:
+        """Check every field and fill in the name."""
+        self.check()
+        for field in ("lend", "borrow"):
+            value = getattr(self, field)
+            if value is not None and (type(value) is not int or not 0 <= value < TICKS_MAX):
+                raise InvalidLimit(field, value, "None or an integer >= 0")
+        if self.lend is not None and self.lend > self.units:
+            raise InvalidLimit("lend", self.lend, f"None or 0..{self.units}")
+        if self.is_shared and self.per != ("tenant",):
+            raise InvalidLimit("per", self.per, '("tenant",): tenants lend and borrow')
+        if type(self.reserve) is not int or not 0 <= self.reserve < self.units:
+            raise InvalidLimit("reserve", self.reserve, f"0..{self.units - 1}")
+        if not isinstance(self.overcommit, int | float | Fraction) or not (
+            1 <= self.overcommit <= 100
+        ):
+            raise InvalidLimit("overcommit", self.overcommit, "1..100")
+        if self.soft is not None and (type(self.soft) is not int or not self.soft >= 1):
+            raise InvalidLimit("soft", self.soft, "an integer >= 1")
+        _ = self.hold_max_us
+
+    @property
+    def effective(self) -> int:
+        """How many units may be held at once: overcommitted, less the reserve. Exact."""
+        # A float such as 1.15 means the decimal that is written, not its binary neighbour.
+        return int(self.units * Fraction(str(self.overcommit))) - self.reserve
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether tenants lend and borrow it."""
+        return self.lend != 0 or self.borrow != 0
+
+    @property
+    def hold_max_us(self) -> int | None:
+        """After how long a lease ends that is still renewed."""
+        return None if self.hold_max_s is None else _microseconds("hold_max_s", self.hold_max_s)
+
+
+Limit = RateLimit | SlidingWindow | Quota | Capacity
+
+
+def _microseconds(field: str, seconds: float) -> int:
+    if not isinstance(seconds, int | float) or not 1e-6 <= seconds < 1e9:
+        raise InvalidLimit(field, seconds, ">= 0.000001 and < 1e9 seconds")
+    return round(seconds * 1e6)

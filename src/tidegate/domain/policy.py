@@ -9,73 +9,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-import msgspec
-
-from tidegate.domain.admission import STOCK, Row, Rule, rule_of
+from tidegate.domain.ask import Ask, Cell, check_units, scope_of
 from tidegate.domain.claim import Claim
 from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.limit import SCOPE_FIELDS, Capacity, Limit, Quota, RateLimit
-from tidegate.domain.rate import TICKS_MAX
+from tidegate.domain.limit import Capacity, Limit, Quota
+from tidegate.domain.overrides import Override, Overrides, Pattern
+from tidegate.domain.rule import Rule, cohort_rule, rule_of
 from tidegate.errors import InvalidClaim, InvalidLimit
 
 ID_LENGTH_MAX = 200
-
-
-class Cell(msgspec.Struct, frozen=True, gc=False):
-    """The address of one level: a limit, and the claim's values of what the limit is `per`."""
-
-    limit: str
-    scope: tuple[str, ...]
-
-
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim as a store takes it: its cells and, in the same order, the rows to decide on."""
-
-    claim: Claim
-    cells: tuple[Cell, ...]
-    rows: tuple[tuple[Rule, int], ...]
-    lease_us: int
-    holder: str = ""
-
-    def fresh_rows(self) -> list[Row]:
-        """Return rows for `decide`, levels still empty."""
-        return [Row(rule, cost) for rule, cost in self.rows]
-
-    @property
-    def holds(self) -> list[tuple[Cell, int]]:
-        """The cells that a lease gives back, with the units held there."""
-        return [
-            (cell, cost)
-            for cell, (rule, cost) in zip(self.cells, self.rows, strict=True)
-            if rule.kind == STOCK
-        ]
-
-
-class Override(msgspec.Struct, frozen=True, kw_only=True):
-    """Other numbers for one tenant. `units` and, for rates, `burst` replace those of the limit.
-
-    `units` None lifts the limit for the tenant. It still counts, so that it is right at once when
-    it is put in force again.
-    """
-
-    units: int | None
-    burst: int | None = None
+WEIGHT_MAX = 1_000_000
+RULES_MAX = 100_000
+"""Rules that are remembered by scope, where overrides make them differ."""
 
 
 class Policy:
-    """Limits by resource, with overrides by tenant and limit name."""
+    """Limits by resource, with overrides by scope, and who lends to whom.
+
+    Args:
+        limits: At most one of a name.
+        overrides: By tenant or scope, which may be patterns, and by the name of the limit.
+        cohorts: Tenants by the name of the cohort in which they lend and borrow.
+        weights: Of tenants that wait, those that count for more than 1.
+
+    Raises:
+        InvalidLimit: naming the field.
+    """
 
     def __init__(
         self,
         limits: Iterable[Limit],
         *,
-        overrides: Mapping[str, Mapping[str, Override]] | None = None,
+        overrides: Mapping[Pattern, Mapping[str, Override]] | None = None,
+        cohorts: Mapping[str, Iterable[str]] | None = None,
+        weights: Mapping[str, int] | None = None,
     ) -> None:
         self.limits: tuple[Limit, ...] = tuple(limits)
-        self.overrides = dict(overrides or {})
+        self._overrides = Overrides(overrides or {})
         self._by_resource: dict[str, list[Limit]] = {}
-        self._rules: dict[tuple[str, str], Rule] = {}
         self._by_name: dict[str, Limit] = {}
+        self._rules: dict[tuple[str, tuple[str, ...] | None], Rule] = {}
         for limit in self.limits:
             if limit.name in self._by_name:
                 raise InvalidLimit("name", limit.name, "a name that no other limit has")
@@ -84,18 +57,78 @@ class Policy:
             if others and isinstance(others[0], Capacity) != isinstance(limit, Capacity):
                 raise InvalidLimit("resource", limit.resource, "either taken or held, not both")
             others.append(limit)
+        self._overrides.check(self._by_name)
+        self.cohort_of: dict[str, str] = {}
+        self._cohorts = {name: tuple(tenants) for name, tenants in (cohorts or {}).items()}
+        for name, tenants in self._cohorts.items():
+            for tenant in tenants:
+                if self.cohort_of.setdefault(tenant, name) != name:
+                    raise InvalidLimit(f"cohorts.{name}", tenant, "a tenant of no other cohort")
 
-    def limit(self, name: str, tenant: str) -> Limit:
-        """Return a limit by name with the tenant's override put in. The name must exist."""
+        self.weights = dict(weights or {})
+        for tenant, weight in self.weights.items():
+            if type(weight) is not int or not 1 <= weight <= WEIGHT_MAX:
+                raise InvalidLimit(f"weights.{tenant}", weight, f"1..{WEIGHT_MAX}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def limit(self, name: str, scope: tuple[str, ...]) -> Limit:
+        """Return a limit by name as it is at a scope. The name must exist."""
         limit = self._by_name[name]
-        override = self.overrides.get(tenant, {}).get(name)
-        if override is None:
-            return limit
-        if override.units is None:
-            return replace(limit, units=TICKS_MAX - 1)
-        if isinstance(limit, RateLimit):
-            return replace(limit, units=override.units, burst=override.burst)
-        return replace(limit, units=override.units)
+        override = self._overrides.find(limit, scope) if self._overrides else None
+        if override is not None:
+            limit = override.put_into(limit)
+        if isinstance(limit, Capacity) and limit.is_shared and scope[0] not in self.cohort_of:
+            return replace(limit, lend=0, borrow=0)
+        return limit
+
+    def limits_on(self, resource: str) -> list[Limit]:
+        """Return the limits on a resource; none if there is no such resource."""
+        return self._by_resource.get(resource, [])
+
+    def varies(self, limit: Limit) -> bool:
+        """Return whether the limit has other numbers at some scopes."""
+        shared = isinstance(limit, Capacity) and limit.is_shared
+        return shared or self._overrides.concerns(limit)
+
+    def rule(self, name: str, scope: tuple[str, ...], now_us: int) -> Rule:
+        """Return the numbers of a limit at a scope, with windows that reach past `now_us`."""
+        key = (name, scope if self.varies(self._by_name[name]) else None)
+        rule = self._rules.get(key)
+        if rule is None or rule.is_stale(now_us):
+            if len(self._rules) >= RULES_MAX:
+                self._rules.clear()
+            rule = self._rules[key] = rule_of(self.limit(name, scope), now_us)
+        return rule
+
+    def shared_units(self, name: str, tenant: str) -> int:
+        """Return how many units of a capacity a tenant shares with others; 0 if it shares none."""
+        limit = self._by_name[name]
+        if not isinstance(limit, Capacity):
+            return 0
+        if "tenant" not in limit.per:
+            return limit.effective
+        members = self._cohorts.get(self.cohort_of.get(tenant, ""), ())
+        units = 0
+        for member in members if limit.is_shared else ():
+            own = self.limit(name, (member,))
+            assert isinstance(own, Capacity)
+            units += own.effective
+        return units
+
+    def cohort_cell(self, limit: Limit, tenant: str) -> tuple[Cell, Rule] | None:
+        """Return where a tenant's share of a capacity meets that of its cohort, if it does."""
+        cohort = self.cohort_of.get(tenant)
+        if cohort is None or not isinstance(limit, Capacity):
+            return None
+        lendable = 0
+        for member in self._cohorts[cohort]:
+            own = self.limit(limit.name, (member,))
+            assert isinstance(own, Capacity)
+            if own.is_shared:
+                lendable += own.effective if own.lend is None else min(own.lend, own.effective)
+        return Cell(limit.name, ("cohort:", cohort)), cohort_rule(lendable)
 
     def ask(self, claim: Claim, *, lease_us: int, now_us: int, holder: str = "") -> Ask:
         """Resolve a claim.
@@ -104,21 +137,13 @@ class Policy:
             InvalidClaim: an unknown resource, an amount that is no positive integer or above what
                 the limit can ever grant, a scope the claim says nothing about, a bad id.
         """
-        cells: list[Cell] = []
-        rows: list[tuple[Rule, int]] = []
-        for field, amounts, held in (("take", claim.take, False), ("hold", claim.hold, True)):
+        self.check_id(claim)
+        rows = _Rows(self, claim, now_us)
+        for field, amounts in (("take", claim.take), ("hold", claim.hold)):
             for resource, units in amounts.items():
-                for limit in self._limits_on(resource, field, held):
-                    rule = self.rule(limit, claim.tenant, now_us)
-                    if type(units) is not int or not 1 <= units <= rule.units_max:
-                        raise InvalidClaim(f"{field}.{resource}", units, f"1..{rule.units_max}")
-                    cells.append(Cell(limit.name, scope_of(limit, claim)))
-                    rows.append((rule, units))
-        if claim.id is not None and not 1 <= len(claim.id) <= ID_LENGTH_MAX:
-            raise InvalidClaim("id", claim.id, f"1..{ID_LENGTH_MAX} characters")
-        return Ask(
-            claim=claim, cells=tuple(cells), rows=tuple(rows), lease_us=lease_us, holder=holder
-        )
+                for limit in self.named(resource, field):
+                    rows.add(limit, units, field)
+        return rows.ask(lease_us, holder)
 
     def holding(self, record: LeaseRecord, now_us: int) -> Ask:
         """Resolve what a lease holds already, also what today's limits would no longer grant.
@@ -126,62 +151,44 @@ class Policy:
         Raises:
             InvalidClaim: a resource there is no limit on any more, or a scope it says nothing of.
         """
-        held = [
-            (Cell(limit.name, scope_of(limit, record.claim)), limit, units)
-            for resource, units in record.claim.hold.items()
-            for limit in self._limits_on(resource, "hold", True)
-        ]
-        return Ask(
-            claim=record.claim,
-            cells=tuple(cell for cell, _, _ in held),
-            rows=tuple((self.rule(limit, record.claim.tenant, now_us), n) for _, limit, n in held),
-            lease_us=0,
-            holder=record.holder,
-        )
+        rows = _Rows(self, record.claim, now_us)
+        for resource, units in record.claim.hold.items():
+            for limit in self.named(resource, "hold"):
+                rows.add(limit, units, None)
+        return rows.ask(0, record.holder)
 
     def overview(self, claim: Claim, now_us: int) -> Ask:
         """Resolve one unit of every limit that the claim's attributes can say the scope of.
 
         For looking at limits, not for admission: what the claim takes or holds plays no part.
         """
-        cells: list[Cell] = []
-        rows: list[tuple[Rule, int]] = []
+        rows = _Rows(self, claim, now_us)
         for limit in self.limits:
-            if self._lifted(limit, claim.tenant):
-                continue
             try:
-                cells.append(Cell(limit.name, scope_of(limit, claim)))
+                scope = scope_of(limit, claim)
             except InvalidClaim:
                 continue
-            rows.append((self.rule(limit, claim.tenant, now_us), 1))
-        return Ask(claim=claim, cells=tuple(cells), rows=tuple(rows), lease_us=0)
+            override = self._overrides.find(limit, scope) if self._overrides else None
+            if override is None or override.units is not None:
+                rows.add(limit, 1, None)
+        return rows.ask(0, "")
 
     def one(self, name: str, claim: Claim, units: int, now_us: int) -> Ask:
-        """Resolve `units` of the one limit of this name, whether or not it could grant them."""
-        limit = self._by_name[name]
-        return Ask(
-            claim=claim,
-            cells=(Cell(name, scope_of(limit, claim)),),
-            rows=((self.rule(limit, claim.tenant, now_us), units),),
-            lease_us=0,
-        )
+        """Resolve `units` of the one limit of this name, whether or not it could grant them.
 
-    def rule(self, limit: Limit, tenant: str, now_us: int) -> Rule:
-        """Return the numbers in force for the tenant, with windows that reach past `now_us`."""
-        overridden = tenant in self.overrides and limit.name in self.overrides[tenant]
-        key = (limit.name, tenant if overridden else "")
-        rule = self._rules.get(key)
-        if rule is None or rule.is_stale(now_us):
-            rule = rule_of(self.limit(limit.name, tenant) if overridden else limit, now_us)
-            self._rules[key] = rule
-        return rule
+        Raises:
+            InvalidClaim: there is no such limit, or the claim does not say its scope.
+        """
+        if name not in self._by_name:
+            raise InvalidClaim("limit", name, " | ".join(sorted(self._by_name)) or "no limit")
+        rows = _Rows(self, claim, now_us)
+        rows.add(self._by_name[name], units, None)
+        return rows.ask(0, "")
 
-    def _lifted(self, limit: Limit, tenant: str) -> bool:
-        override = self.overrides.get(tenant, {}).get(limit.name)
-        return override is not None and override.units is None
-
-    def _limits_on(self, resource: str, field: str, held: bool) -> list[Limit]:
+    def named(self, resource: str, field: str) -> list[Limit]:
+        """Return the limits on a resource that a claim takes or holds. Raises InvalidClaim."""
         limits = self._by_resource.get(resource)
+        held = field == "hold"
         if limits is None or isinstance(limits[0], Capacity) != held:
             known = sorted(
                 name
@@ -191,22 +198,45 @@ class Policy:
             raise InvalidClaim(f"{field}.{resource}", resource, " | ".join(known) or "nothing")
         return limits
 
+    def check_id(self, claim: Claim) -> None:
+        """Refuse an id that cannot be kept. Raises InvalidClaim."""
+        if claim.id is not None and not (
+            isinstance(claim.id, str) and 1 <= len(claim.id) <= ID_LENGTH_MAX
+        ):
+            raise InvalidClaim("id", claim.id, f"1..{ID_LENGTH_MAX} characters")
 
-def scope_of(limit: Limit, claim: Claim) -> tuple[str, ...]:
-    """Return the claim's values of what the limit is `per`.
 
-    Raises:
-        InvalidClaim: the claim does not say; naming the field that is missing.
-    """
-    values = []
-    for field in limit.per:
-        known = field in SCOPE_FIELDS
-        value = getattr(claim, field) if known else claim.attributes.get(field)
-        if not isinstance(value, str) or not value:
-            where = field if known else f"attributes.{field}"
-            raise InvalidClaim(where, value, f"a text: {limit.name} is per {field}")
-        values.append(value)
-    return tuple(values)
+class _Rows:
+    """Cells and rows of one claim, as they are found."""
+
+    def __init__(self, policy: Policy, claim: Claim, now_us: int) -> None:
+        self._policy, self._claim, self._now_us = policy, claim, now_us
+        self._cells: list[Cell] = []
+        self._rows: list[tuple[Rule, int, int]] = []
+
+    def add(self, limit: Limit, units: int, field: str | None) -> None:
+        """Add a limit, and the cohort behind it. With a `field` the units are checked."""
+        scope = scope_of(limit, self._claim)
+        rule = self._policy.rule(limit.name, scope, self._now_us)
+        if field is not None:
+            check_units(f"{field}.{limit.resource}", units, rule)
+        self._cells.append(Cell(limit.name, scope))
+        self._rows.append((rule, units, -1))
+        if rule.kept >= 0:
+            found = self._policy.cohort_cell(limit, self._claim.tenant)
+            if found is not None:
+                self._cells.append(found[0])
+                self._rows.append((found[1], 0, len(self._rows) - 1))
+
+    def ask(self, lease_us: int, holder: str) -> Ask:
+        """Return what was gathered."""
+        return Ask(
+            claim=self._claim,
+            cells=tuple(self._cells),
+            rows=tuple(self._rows),
+            lease_us=lease_us,
+            holder=holder,
+        )
 
 
 def taken_quotas(policy: Policy, claim: Claim) -> dict[str, int]:

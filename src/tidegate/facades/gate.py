@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Decision, Denied, Granted, LimitState
-from tidegate.domain.lease import Lease, LeaseRecord, Outcome
-from tidegate.domain.policy import Ask, Policy, taken_quotas
-from tidegate.errors import AdmissionDenied, InvalidClaim
-from tidegate.facades.denials import denied_by, states_of
+from tidegate.domain.decision import Decision, Denied, LimitState
+from tidegate.domain.lease import LEASE_S, Lease, LeaseRecord, Outcome, lease_us_of
+from tidegate.domain.policy import Policy, taken_quotas
+from tidegate.errors import LeaseLost, LeaseUnknown
+from tidegate.facades.desk import Desk, Precheck, Stopwatch
 from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
+from tidegate.facades.shares import Shares
 from tidegate.facades.turn import HoldTerms
-from tidegate.facades.waiting import Answer, Stopwatch, WaitQueue
-from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore, Grant
+from tidegate.facades.waiting import WaitQueue
+from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore
 from tidegate.ports.clock import Clock
 
-LEASE_S = 30.0
-LEASE_MAX_S = 86_400.0
 WAITERS_MAX = 1_000
-
-Precheck = Callable[[Claim], Denied | None]
-"""What the gate asks before any limit: is the tenant suspended, is memory short, and so on."""
 
 
 class AdmissionGate:
@@ -44,41 +40,68 @@ class AdmissionGate:
         waiters_max: int = WAITERS_MAX,
         stopwatch: Stopwatch | None = None,
     ) -> None:
-        self._policy = policy
-        self._store = store
-        self._inspect = inspect
-        self._clock = clock
-        self._precheck = precheck
-        self._queue = WaitQueue(
+        self._store, self._inspect, self._clock = store, inspect, clock
+        self._desk = Desk(
+            policy,
             store,
             inspect,
-            refresh=self._refresh,
-            waiters_max=waiters_max,
+            clock,
+            precheck=precheck,
             stopwatch=stopwatch,
         )
+        shares = Shares(lambda: self._desk.policy, inspect.leases)
+        self._queue = WaitQueue(self._desk, shares, waiters_max=waiters_max)
+        self._desk.freed = self._queue.released
         self._renewals = Renewals(self._renew_lease, elapsed_s=self.elapsed_s)
-        self.decisions: Counter[str] = Counter()
-        self.releases: Counter[str] = Counter()
+        store.slowly = self._admit_slowly
+        # One frame less: the store's own method is asked, and comes back here when it has to.
+        self.try_admit = store.try_admit  # type: ignore[method-assign]
 
     @property
     def policy(self) -> Policy:
         """The limits in force."""
-        return self._policy
+        return self._desk.policy
 
     @property
     def queue_depth(self) -> int:
         """Claims that wait now."""
         return len(self._queue)
 
+    @property
+    def decisions(self) -> Counter[str]:
+        """How claims were decided since the start: `granted`, or the reason of the denial."""
+        counted = self._desk.denied + self._store.denied
+        counted["granted"] += self._inspect.counted()["granted"]
+        return +counted
+
+    @property
+    def releases(self) -> Counter[str]:
+        """How work under leases ended since the start, by outcome."""
+        counted = (name.partition("released:") for name in self._inspect.counted())
+        outcomes = [outcome for before, mark, outcome in counted if mark and not before]
+        return +Counter({name: self.counted[f"released:{name}"] for name in outcomes})
+
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """What the store counted besides: see `AdmissionInspect.counted`."""
+        return self._inspect.counted()
+
     def set_policy(self, policy: Policy) -> None:
         """Swap the limits. What is held stays held; waiting claims are tried again."""
-        self._policy = policy
+        self._desk.policy = policy
+        self._store.bind(policy)
         self._queue.serve_all()
 
     async def admit(
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide now, in one round trip to the store at most. See `try_admit`."""
+        return self.try_admit(claim, lease_s=lease_s, holder=holder, report=report)
+
+    def admit_sync(
+        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+    ) -> Decision:
+        """Do what `admit` does, for threads."""
         return self.try_admit(claim, lease_s=lease_s, holder=holder, report=report)
 
     def try_admit(
@@ -97,14 +120,7 @@ class AdmissionGate:
             ClaimIdReused: the claim's id was granted for another claim.
             StoreUnavailable: outcome unknown.
         """
-        denied = self.precheck(claim)
-        if denied is not None:
-            return denied
-        ask = self.ask(claim, lease_s=lease_s, holder=holder)
-        decision = self.decision(ask, self._queue.admit(ask))
-        if report:
-            return replace(decision, limits=tuple(self.limits_touched(claim)))
-        return decision
+        return self._admit_slowly(claim, lease_s, holder, report)
 
     def hold(
         self,
@@ -153,22 +169,15 @@ class AdmissionGate:
 
     def explain(self, claim: Claim) -> Denied | None:
         """Say how the claim would be decided now, charging nothing. None: it would be granted."""
-        denied = self._precheck(claim) if self._precheck is not None else None
-        if denied is not None:
-            return denied
-        ask = self.ask(claim)
-        refusal = self._inspect.explain(ask)
-        return None if refusal is None else denied_by(self._policy, ask, refusal)
+        return self._desk.precheck(claim) or self._desk.explain(claim)
 
     def limits(self, claim: Claim) -> list[LimitState]:
         """Return how each limit stands whose scope the claim's attributes name."""
-        ask = self._policy.overview(claim, self._clock.now_us())
-        return states_of(self._policy, ask, self._inspect.look(ask))
+        return self._inspect.limits(claim, every=True)
 
     def limits_touched(self, claim: Claim) -> list[LimitState]:
         """Return how each limit stands that the claim takes from or holds."""
-        ask = self.ask(claim)
-        return states_of(self._policy, ask, self._inspect.look(ask))
+        return self._inspect.limits(claim, every=False)
 
     def renew(self, lease_id: str, *, lease_s: float = LEASE_S) -> int:
         """Move a lease's expiry to `lease_s` from now; return it in microseconds.
@@ -176,32 +185,40 @@ class AdmissionGate:
         Raises:
             LeaseLost: it was released or reclaimed.
         """
-        return self._renew_lease(lease_id, _lease_us(lease_s))
+        return self._renew_lease(lease_id, lease_us_of(lease_s))
 
     def release_lease(self, lease_id: str, outcome: Outcome = "success") -> bool:
         """Give back what a lease holds; False if that was done before."""
-        freed = self._store.release(lease_id)
-        self.releases[outcome] += freed is not None
-        if freed:
-            self._queue.serve(freed)
-        return freed is not None
+        lease = self._inspect.lease(lease_id)
+        return lease is not None and lease.release(outcome)
 
-    def void_lease(self, lease_id: str) -> None:
+    def settle_lease(self, lease_id: str, actual: Mapping[str, int]) -> bool:
+        """Replace what a live lease took by what was really used. See `Lease.settle`.
+
+        Raises:
+            LeaseUnknown: it has ended, and its estimate stands.
+        """
+        lease = self._inspect.lease(lease_id)
+        if lease is None:
+            raise LeaseUnknown(lease_id)
+        return lease.settle(actual)
+
+    def void_lease(self, lease: Lease) -> None:
         """Take back a lease whose holder never heard of it; its claim's id is free again."""
-        self._queue.serve(self._store.release(lease_id, void=True) or ())
+        self._store.void(lease)
 
     @property
     def leases_active(self) -> int:
         """Leases that are live now."""
         return self._inspect.leases_active()
 
-    def lease(self, lease_id: str) -> LeaseRecord | None:
+    def lease(self, lease_id: str) -> Lease | None:
         """Return one live lease."""
         return self._inspect.lease(lease_id)
 
-    def leases(self, *, tenant: str | None = None) -> list[LeaseRecord]:
-        """Return live leases, of one tenant or of all, oldest first."""
-        return self._inspect.leases(tenant=tenant)
+    def leases(self, *, tenant: str | None = None, holder: str | None = None) -> list[LeaseRecord]:
+        """Return live leases, of one tenant or holder or of all, oldest first."""
+        return [lease.record() for lease in self._inspect.leases(tenant=tenant, holder=holder)]
 
     def reclaim(self) -> list[LeaseRecord]:
         """Take back expired leases, serve those who wait, and return what expired, once each."""
@@ -212,16 +229,25 @@ class AdmissionGate:
 
     def adopt(self, record: LeaseRecord) -> None:
         """Hold what a lease of an earlier process holds, under the limits in force now."""
-        self._store.adopt(record, self._policy.holding(record, self._clock.now_us()))
+        self._store.adopt(record)
 
     def set_used(self, limit: str, claim: Claim, units: int) -> None:
         """Set what one limit has used, at the scope the claim's attributes name."""
-        self._inspect.set_used(self._policy.one(limit, claim, units, self._clock.now_us()))
-        self._queue.serve_all()
+        self._inspect.set_used(limit, claim, units)
+        self._queue.serve([limit])
+
+    def reset(self, limit: str, claim: Claim) -> None:
+        """Let one limit count as untouched, at the scope the claim's attributes name."""
+        self.set_used(limit, claim, 0)
+
+    def drain(self, limit: str, claim: Claim) -> None:
+        """Let one limit count as spent, at the scope the claim's attributes name."""
+        state = next(state for state in self.limits(claim) if state.name == limit)
+        self.set_used(limit, claim, state.units)
 
     def quotas_taken(self, claim: Claim) -> dict[str, int]:
         """Return the quota resources a claim takes, for the ledger that rebuilds them."""
-        return taken_quotas(self._policy, claim)
+        return taken_quotas(self.policy, claim)
 
     def dismiss_waiting(self) -> None:
         """Refuse every claim that waits, and from now on those that would have to."""
@@ -231,31 +257,14 @@ class AdmissionGate:
         """Stop the helper thread, if one was started. Leases stay as they are."""
         self._renewals.close()
 
-    def ask(self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "") -> Ask:
-        """Resolve a claim under the limits in force."""
-        now_us = self._clock.now_us()
-        return self._policy.ask(claim, lease_us=_lease_us(lease_s), now_us=now_us, holder=holder)
-
-    def decision(self, ask: Ask, answer: Answer, *, timed_out: bool = False) -> Decision:
-        """Return the store's answer as callers see it, and count it."""
-        if isinstance(answer, Grant):
-            self.decisions["granted"] += 1
-            return Granted(
-                lease=Lease(
-                    id=answer.lease_id,
-                    claim=ask.claim,
-                    fencing_token=answer.fencing_token,
-                    expires_us=answer.expires_us,
-                    owner=self,
-                ),
-                repeated=answer.repeated,
-            )
-        return self.count(denied_by(self._policy, ask, answer, "timeout" if timed_out else None))
-
     def count(self, denied: Denied) -> Denied:
         """Count a denial by its reason."""
-        self.decisions[denied.reason] += 1
-        return denied
+        return self._desk.count(denied)
+
+    def precheck(self, claim: Claim) -> Denied | None:
+        """Return why the gate is closed for the claim before any limit is asked, and count it."""
+        denied = self._desk.precheck(claim)
+        return None if denied is None else self._desk.count(denied)
 
     def elapsed_s(self) -> float:
         """Return seconds since some fixed moment, for deadlines of waiting threads."""
@@ -271,24 +280,19 @@ class AdmissionGate:
         """The renewals of guards in threads."""
         return self._renewals
 
-    def precheck(self, claim: Claim) -> Denied | None:
-        """Return why the gate is closed for the claim before any limit is asked, if it is."""
-        denied = self._precheck(claim) if self._precheck is not None else None
-        return None if denied is None else self.count(denied)
-
-    def _refresh(self, ask: Ask) -> Ask:
-        """Resolve the ask of a claim that has waited, or say why its turn is over."""
-        denied = self.precheck(ask.claim)
-        if denied is not None:
-            raise AdmissionDenied(denied)
-        now_us = self._clock.now_us()
-        return self._policy.ask(ask.claim, lease_us=ask.lease_us, now_us=now_us, holder=ask.holder)
+    def _admit_slowly(self, claim: Claim, lease_s: float, holder: str, report: bool) -> Decision:
+        lease_us = lease_us_of(lease_s)
+        decision: Decision | None = self._desk.precheck(claim)
+        if decision is None:
+            decision = self._queue.admit(claim, lease_us, holder)
+        if isinstance(decision, Denied):
+            self._desk.count(decision)
+        if report:
+            return replace(decision, limits=tuple(self.limits_touched(claim)))
+        return decision
 
     def _renew_lease(self, lease_id: str, lease_us: int) -> int:
-        return self._store.renew(lease_id, lease_us=lease_us)
-
-
-def _lease_us(lease_s: float) -> int:
-    if not 0 < lease_s <= LEASE_MAX_S:
-        raise InvalidClaim("lease_s", lease_s, f"> 0 and <= {LEASE_MAX_S:.0f} seconds")
-    return round(lease_s * 1e6)
+        lease = self._inspect.lease(lease_id)
+        if lease is None:
+            raise LeaseLost(lease_id)
+        return self._store.renew(lease, lease_us)

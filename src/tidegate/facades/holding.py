@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Granted
-from tidegate.domain.lease import Lease, Outcome
+from tidegate.domain.lease import Outcome
 from tidegate.errors import LeaseLost, WorkTimeout
 from tidegate.facades.turn import HoldTerms, Turn
 
@@ -28,14 +28,14 @@ class AsyncHold:
         self._renewal: asyncio.TimerHandle | None = None
         self._lost = False
 
-    async def __aenter__(self) -> Lease:
+    async def __aenter__(self) -> Granted:
         granted = await wait_for_grant(self._gate, self._claim, self._terms)
-        self._lease = granted.lease
+        self._lease = granted
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
         self._arm(asyncio.get_running_loop())
-        return granted.lease
+        return granted
 
     async def __aexit__(
         self,
@@ -45,7 +45,7 @@ class AsyncHold:
     ) -> None:
         if self._renewal is not None:
             self._renewal.cancel()
-        self._gate.release_lease(self._lease.id, outcome_of(kind))
+        self._lease.release(outcome_of(kind))
         if self._lost:
             ours = self._task.uncancel() <= self._cancelling
             if kind is None:
@@ -96,7 +96,7 @@ class SyncHold:
     def __init__(self, gate: AdmissionGate, claim: Claim, terms: HoldTerms) -> None:
         self._gate, self._claim, self._terms = gate, claim, terms
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Granted:
         event = threading.Event()
         now_s = self._gate.elapsed_s
         turn = Turn(self._gate, self._claim, self._terms, event.set, now_s())
@@ -107,7 +107,7 @@ class SyncHold:
         except BaseException:
             turn.abandon()
             raise
-        self._lease = turn.result().lease
+        self._lease = turn.result()
         self._gate.renewals.keep(self._lease.id, self._terms.lease_s)
         return self._lease
 
@@ -118,7 +118,7 @@ class SyncHold:
         trace: TracebackType | None,
     ) -> None:
         lost = self._gate.renewals.forget(self._lease.id)
-        self._gate.release_lease(self._lease.id, outcome_of(kind))
+        self._lease.release(outcome_of(kind))
         if lost and kind is None:
             raise LeaseLost(self._lease.id)
 

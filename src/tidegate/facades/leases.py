@@ -185,7 +185,7 @@ class Leases:
 
     def of_tenant(self, tenant: str) -> list[LeaseRecord]:
         """Return the tenant's live leases that were claimed over the wire, oldest first."""
-        return [r for r in self._gate.leases(tenant=tenant) if r.holder == HOLDER]
+        return self._gate.leases(tenant=tenant, holder=HOLDER)
 
     async def release_all(self, tenant: str) -> None:
         """Give back everything a tenant holds: it is being removed."""
@@ -196,12 +196,12 @@ class Leases:
         await self._book.strike_off(lease_ids)
 
     def _owned(self, tenant: str, lease_id: str) -> LeaseRecord:
-        record = None
+        live = None
         if lease_id in self._book.live(tenant):
-            record = self._gate.lease(lease_id)
-        if record is None:
+            live = self._gate.lease(lease_id)
+        if live is None:
             raise LeaseUnknown(lease_id)
-        return record
+        return live.record()
 
     def _check_room(self, claim: Claim, plan: Plan) -> None:
         """Refuse one more lease than the plan allows, but not the retry of a claim with one."""
@@ -241,11 +241,11 @@ class Leases:
         try:
             await self._write_usage(lease)
             # It may have been renewed, given back or reclaimed while that was written.
-            record = self._gate.lease(lease.id)
-            if lives_on and record is not None:
-                await self._book.write(record)
+            live = self._gate.lease(lease.id)
+            if lives_on and live is not None:
+                await self._book.write(live.record())
         except BaseException:
-            self._gate.void_lease(lease.id)
+            self._gate.void_lease(lease)
             self._book.give_up(tenant, lease.id)
             raise
 

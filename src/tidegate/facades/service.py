@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
 from tidegate.domain.limit import Limit, Quota
+from tidegate.domain.overrides import Override, Pattern
 from tidegate.domain.period import windows
-from tidegate.domain.policy import Override, Policy
+from tidegate.domain.policy import Policy
+from tidegate.domain.rule import rule_of
 from tidegate.domain.usage import UsageTotals
 from tidegate.facades.access import Access
 from tidegate.facades.gate import AdmissionGate
@@ -119,7 +121,7 @@ class Service:
 
     def apply_quotas(self) -> None:
         """Put the quotas of every tenant in force."""
-        overrides: dict[str, dict[str, Override]] = {}
+        overrides: dict[Pattern, dict[str, Override]] = {}
         for tenant in self.tenants.directory.tenants.values():
             quotas = self.tenants.quotas(tenant)
             overrides[tenant.id] = {
@@ -151,7 +153,7 @@ class Service:
         for limit in self._limits:
             if not isinstance(limit, Quota) or limit.per not in ((), ("tenant",)):
                 continue
-            spent = await self._ledger.taken(since_us=windows(limit.period, now_us)[0])
+            spent = await self._ledger.taken(since_us=rule_of(limit, now_us).starts_us[0])
             by_scope: dict[str, int] = {}
             for (tenant, resource), units in spent.items():
                 if resource == limit.resource:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Granted
+from tidegate.domain.decision import Decision, Denied, Granted
+from tidegate.domain.lease import lease_us_of
 from tidegate.errors import AdmissionDenied, InvalidClaim, TidegateError
-from tidegate.facades.waiting import Answer, Waiter
-from tidegate.ports.admission_store import Grant, Refusal
+from tidegate.facades.lines import Waiter
 
 if TYPE_CHECKING:
     from tidegate.facades.gate import AdmissionGate
@@ -49,16 +51,18 @@ class Turn:
         if denied is not None:
             raise AdmissionDenied(denied)
         self._gate = gate
-        self._ask = gate.ask(claim, lease_s=terms.lease_s, holder=terms.holder)
         self._deadline_s = inf if timeout_s is None else now_s + timeout_s
         self._retry_s = inf
-        self._armed_for: Refusal | None = None
+        self._armed_for: Denied | None = None
         self._timed_out = False
-        self._got: Answer | Waiter | TidegateError
+        lease_us = lease_us_of(terms.lease_s)
+        self._got: Decision | Waiter | TidegateError
         if timeout_s == 0:
-            self._got = gate.queue.admit(self._ask)
+            self._got = gate.queue.admit(claim, lease_us, terms.holder)
         else:
-            self._got = gate.queue.join(self._ask, wake, capacities_only=terms.capacities_only)
+            self._got = gate.queue.join(
+                claim, lease_us, terms.holder, wake, capacities_only=terms.capacities_only
+            )
 
     def poll(self, now_s: float) -> float | None:
         """Return the seconds to wait for `wake` (may be infinite), or None once answered."""
@@ -67,18 +71,16 @@ class Turn:
             return None
         if waiter.answer is None and now_s >= self._deadline_s:
             self._timed_out = True
-            self._got = self._gate.queue.leave(waiter) or waiter.refusal
-            self._ask = waiter.answered
+            self._got = self._gate.queue.leave(waiter) or waiter.denied
             return None
         if waiter.answer is None and now_s >= self._retry_s:
             self._armed_for = None
-            self._gate.queue.serve({waiter.behind})
+            self._gate.queue.serve([waiter.behind.limit])
         if waiter.answer is not None:
             self._got = waiter.answer
-            self._ask = waiter.answered
             return None
-        if waiter.refusal is not self._armed_for:
-            self._armed_for = waiter.refusal
+        if waiter.denied is not self._armed_for:
+            self._armed_for = waiter.denied
             self._retry_s = inf if waiter.retry_us is None else now_s + waiter.retry_us / 1e6
         return max(0.0, min(self._deadline_s, self._retry_s) - now_s)
 
@@ -88,14 +90,15 @@ class Turn:
         assert not isinstance(answer, Waiter)
         if isinstance(answer, TidegateError):
             raise answer
-        decision = self._gate.decision(self._ask, answer, timed_out=self._timed_out)
-        if isinstance(decision, Granted):
-            return decision
-        raise AdmissionDenied(decision)
+        if isinstance(answer, Granted):
+            return answer
+        # A queue without a place says so itself, however long one would have waited.
+        reason = "timeout" if self._timed_out else answer.reason
+        raise AdmissionDenied(self._gate.count(replace(answer, reason=reason)))
 
     def abandon(self) -> None:
         """Leave the queue without a trace; a grant that came meanwhile is given back."""
         got = self._got
         answer = self._gate.queue.leave(got) if isinstance(got, Waiter) else got
-        if isinstance(answer, Grant) and not answer.repeated:
-            self._gate.void_lease(answer.lease_id)
+        if isinstance(answer, Granted) and not answer.repeated:
+            self._gate.void_lease(answer)

@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import msgspec
-
 from tidegate.domain.claim import Claim
-from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.policy import Ask, Cell
+from tidegate.domain.decision import Decision, Denied, Granted, LimitState
+from tidegate.domain.lease import LEASE_S, Lease, LeaseOwner, LeaseRecord
+from tidegate.domain.policy import Policy
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The claim is in. `repeated` is True when the claim's id had been granted before."""
+class AdmissionStore(LeaseOwner, Protocol):
+    """Decides and keeps leases within one process, at once. Safe for threads and tasks alike.
 
-    lease_id: str
-    fencing_token: int
-    expires_us: int
-    repeated: bool = False
-
-
-class Refusal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Row `row` of the ask refused. `wait_us` is exact, or a hint where `timed` is False."""
-
-    row: int
-    remaining: int
-    wait_us: int | None
-    timed: bool
-
-
-class AdmissionStore(Protocol):
-    """Atomic for everyone who shares the store. `now_us` is for the conformance suite alone.
-
-    Each call first takes back what has expired. In production `now_us` is None and the store
-    uses its own clock.
+    Each call first does what time has brought about: windows turn, expired leases are taken back.
+    `on_freed`, while it is set, hears of every lease that gave something back or was settled.
     """
 
-    def admit(self, ask: Ask, *, now_us: int | None = None) -> Grant | Refusal:
-        """Apply `decide` to the ask's cells and keep the outcome, in one step.
+    on_freed: Callable[[Lease], None] | None
+    detour: bool
+    slowly: Callable[[Claim, float, str, bool], Decision] | None
+    denied: Counter[str]
 
-        Raises:
-            ClaimIdReused: the claim's id was granted for another claim.
-            StoreUnavailable: outcome unknown.
+    def try_admit(
+        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+    ) -> Decision:
+        """Decide by `admit` and count denials.
+
+        Or by `slowly`, if a report is asked for, or while there is a `detour` around the store.
         """
         ...
 
-    def renew(self, lease_id: str, *, lease_us: int, now_us: int | None = None) -> int:
+    def bind(self, policy: Policy) -> None:
+        """Put limits in force. What is held and what was spent stays, counted in units."""
+        ...
+
+    def admit(self, claim: Claim, lease_us: int, holder: str) -> Decision:
+        """Grant everything the claim asks for, or nothing, in one step.
+
+        Raises:
+            InvalidClaim: the claim names what no limit knows, or amounts no limit can grant.
+            ClaimIdReused: the claim's id was granted for another claim.
+        """
+        ...
+
+    def renew(self, lease: Lease, lease_us: int) -> int:
         """Move a lease's expiry to `lease_us` from now; return the new expiry.
 
         Raises:
@@ -53,47 +54,47 @@ class AdmissionStore(Protocol):
         """
         ...
 
-    def release(
-        self, lease_id: str, *, void: bool = False, now_us: int | None = None
-    ) -> tuple[Cell, ...] | None:
-        """Give back what the lease holds; return the cells that became freer.
-
-        None if the lease was not live: released before, or reclaimed. `void`: the holder never
-        heard of the grant, so the claim's id is free again.
-
-        Raises:
-            StoreUnavailable: outcome unknown; the lease ends by its expiry.
-        """
+    def void(self, lease: Lease) -> bool:
+        """Take back a grant whose holder never heard of it, with all it took; free its id."""
         ...
 
-    def reclaim(self, *, now_us: int | None = None) -> list[LeaseRecord]:
+    def reclaim(self) -> list[LeaseRecord]:
         """Take back every lease that has expired, and return them, once each."""
         ...
 
-    def adopt(self, record: LeaseRecord, ask: Ask) -> None:
-        """Hold what a lease of an earlier process holds, even above the ceiling. Idempotent."""
+    def adopt(self, record: LeaseRecord) -> None:
+        """Hold what a lease of an earlier process holds, even above the ceiling. Idempotent.
+
+        Raises:
+            InvalidClaim: a resource there is no limit on any more, or a scope it says nothing of.
+        """
         ...
 
 
 class AdmissionInspect(Protocol):
     """Looking into a store and correcting it, for operators."""
 
-    def explain(self, ask: Ask, *, now_us: int | None = None) -> Refusal | None:
-        """Say how the ask would be decided now, changing nothing. None: it would be granted."""
-        ...
+    def explain(self, claim: Claim) -> Denied | None:
+        """Say how the claim would be decided now, changing nothing. None: it would be granted.
 
-    def look(self, ask: Ask, *, now_us: int | None = None) -> list[tuple[int, int | None]]:
-        """Return, for each of the ask's cells, units remaining and microseconds until it is whole.
-
-        Nothing changes. The second is None for capacities.
+        Raises:
+            InvalidClaim: the claim names what no limit knows, or amounts no limit can grant.
         """
         ...
 
-    def set_used(self, ask: Ask, *, now_us: int | None = None) -> None:
-        """Set each of the ask's cells to exactly the cost it names."""
+    def limits(self, claim: Claim, *, every: bool) -> list[LimitState]:
+        """Return how limits stand: those the claim touches, or every one it says the scope of."""
         ...
 
-    def granted_before(self, claim: Claim) -> Grant | None:
+    def set_used(self, limit: str, claim: Claim, units: int) -> None:
+        """Set what one limit has used, at the scope the claim's attributes name.
+
+        Raises:
+            InvalidClaim: there is no such limit, or the claim does not say its scope.
+        """
+        ...
+
+    def granted_before(self, claim: Claim) -> Granted | None:
         """Return the grant that the claim's id has, if it has one.
 
         Raises:
@@ -105,10 +106,18 @@ class AdmissionInspect(Protocol):
         """Return how many leases are live, quickly."""
         ...
 
-    def lease(self, lease_id: str) -> LeaseRecord | None:
+    def lease(self, lease_id: str) -> Lease | None:
         """Return one live lease."""
         ...
 
-    def leases(self, *, tenant: str | None = None) -> list[LeaseRecord]:
-        """Return live leases, of one tenant or of all, oldest first."""
+    def leases(self, *, tenant: str | None = None, holder: str | None = None) -> list[Lease]:
+        """Return live leases, of one tenant or holder or of all, oldest first."""
+        ...
+
+    def counted(self) -> Mapping[str, int]:
+        """Return what was counted since the start.
+
+        `granted`; `overflowed:` and `shadowed:` with the name of a limit; `released:` with the
+        outcome.
+        """
         ...

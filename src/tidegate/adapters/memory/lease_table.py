@@ -1,101 +1,112 @@
-"""Live leases by id, and by when they expire."""
+"""Live leases by token, and by when they expire."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
 
-import msgspec
-
-from tidegate.domain.admission import Rule
-from tidegate.domain.claim import Claim
-from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.policy import Cell
+from tidegate.adapters.memory.cells import Table
+from tidegate.domain.decision import Granted
+from tidegate.domain.lease import Lease
 
 STALE_SPARE = 1_000
 LOOKED_AT_MAX = 128
-
-
-class Held(msgspec.Struct, kw_only=True):
-    """A live lease: what it took and holds, cell by cell under the address really used."""
-
-    claim: Claim
-    token: int
-    granted_us: int
-    expires_us: int
-    holder: str
-    cells: list[tuple[Cell, tuple[str, ...], Rule, int]]
-
-    def record(self, lease_id: str) -> LeaseRecord:
-        """Return the lease as it is shown and written down."""
-        return LeaseRecord(
-            id=lease_id,
-            claim=self.claim,
-            fencing_token=self.token,
-            expires_us=self.expires_us,
-            holder=self.holder,
-        )
+SETTLE_US = 100_000
+"""A lease this old goes into the heap of expiries; most are given back before, and never do."""
 
 
 class LeaseTable:
-    """Not locked: its owner is. An expiry costs a heap entry, a release nothing."""
+    """Not locked: its owner is. Granting and releasing cost one dict entry.
+
+    Tokens grow, so the dict is in order of grant, and what is new since the last look is at its
+    end. Only leases that have lived through a look are put in order of their expiry.
+    """
+
+    __slots__ = ("_expiries", "_keys", "_sorted_to", "leases")
 
     def __init__(self) -> None:
-        self._leases: dict[str, Held] = {}
-        self._expiries: list[tuple[int, str]] = []
+        self.leases: dict[int, Granted] = {}
+        self._expiries: list[tuple[int, int]] = []
+        self._keys: dict[str, int] = {}
+        self._sorted_to: int = 0
 
-    def __len__(self) -> int:
-        return len(self._leases)
+    def find(self, lease_id: str, prefix: str) -> Granted | None:
+        """Return a live lease by its id; `prefix` is what own ids begin with."""
+        key = self._keys.get(lease_id)
+        if key is None:
+            try:
+                key = int(lease_id.removeprefix(prefix), 16)
+            except ValueError:
+                return None
+        lease = self.leases.get(key)
+        return lease if lease is not None and lease.id == lease_id else None
 
-    def __contains__(self, lease_id: str) -> bool:
-        return lease_id in self._leases
+    def adopt(self, lease: Granted) -> None:
+        """Keep a lease of an earlier process, whose token may be one of ours."""
+        key = -len(self._keys) - 1
+        self._keys[lease.known_as] = key
+        self.leases[key] = lease
+        heapq.heappush(self._expiries, (lease.expires_us, key))
 
-    def next_expiry_us(self, cell: Cell) -> int | None:
-        """When a lease on the cell expires next, at the earliest; None if there is none.
+    def get(self, lease: Lease) -> Granted | None:
+        """Return the live lease that this is a copy of, or is."""
+        if lease.known_as:
+            return self.leases.get(self._keys.get(lease.known_as, 0))
+        return self.leases.get(lease.fencing_token)
 
-        Among many leases it is when any lease expires: never too late, and as quick.
+    def pop(self, lease: Lease) -> Granted | None:
+        """Remove a lease; return the one that was kept."""
+        if lease.known_as:
+            return self.leases.pop(self._keys.pop(lease.known_as, 0), None)
+        return self.leases.pop(lease.fencing_token, None)
+
+    def next_expiry_us(self, table: Table) -> int | None:
+        """When a lease with units of this table expires next; None if there is none.
+
+        Among many leases it is when any of the older ones expires: quick, and good for a hint.
         """
-        if len(self._leases) > LOOKED_AT_MAX:
-            return self._expiries[0][0]
+        if len(self.leases) > LOOKED_AT_MAX:
+            return self._expiries[0][0] if self._expiries else None
         return min(
-            (
-                lease.expires_us
-                for lease in self._leases.values()
-                if any(held == cell for held, _, _, _ in lease.cells)
-            ),
+            (lease.expires_us for lease in self.leases.values() if table in lease.rows),
             default=None,
         )
 
-    def get(self, lease_id: str) -> Held | None:
-        """Return a live lease."""
-        return self._leases.get(lease_id)
+    def moved(self, lease: Granted) -> None:
+        """Note that a lease expires at another time than before."""
+        key = self._keys[lease.known_as] if lease.known_as else lease.fencing_token
+        self._push(key, lease)
 
-    def items(self) -> Iterator[tuple[str, Held]]:
-        """Iterate over ids and leases, oldest first."""
-        return iter(self._leases.items())
-
-    def add(self, lease_id: str, lease: Held) -> None:
-        """Keep a lease."""
-        self._leases[lease_id] = lease
-        self.moved(lease_id, lease)
-
-    def moved(self, lease_id: str, lease: Held) -> None:
-        """Note the lease's expiry."""
-        heapq.heappush(self._expiries, (lease.expires_us, lease_id))
-        # Released leases leave their entry behind; drop those before they outnumber the live.
-        if len(self._expiries) > 2 * len(self._leases) + STALE_SPARE:
-            self._expiries = [(held.expires_us, live) for live, held in self._leases.items()]
-            heapq.heapify(self._expiries)
-
-    def pop(self, lease_id: str) -> Held | None:
-        """Remove a lease."""
-        return self._leases.pop(lease_id, None)
-
-    def expire(self, now_us: int) -> Iterator[tuple[str, Held]]:
+    def expire(self, now_us: int) -> Iterator[Granted]:
         """Remove and return leases that have expired, one by one."""
+        newest = self._sorted_to
+        for token in reversed(self.leases):
+            if token < 0:
+                continue
+            if token <= self._sorted_to:
+                break
+            newest = max(newest, token)
+            self._push(token, self.leases[token])
+        self._sorted_to = newest
         while self._expiries and self._expiries[0][0] <= now_us:
-            _, lease_id = heapq.heappop(self._expiries)
-            lease = self._leases.get(lease_id)
+            _, token = heapq.heappop(self._expiries)
+            lease = self.leases.get(token)
             if lease is not None and lease.expires_us <= now_us:
-                del self._leases[lease_id]
-                yield lease_id, lease
+                self.pop(lease)
+                yield lease
+
+    def next_look_us(self, now_us: int) -> int:
+        """Return when to look again if no lease is granted that expires before."""
+        if not self.leases:
+            return now_us + SETTLE_US
+        return min(self._expiries[0][0], now_us + SETTLE_US)
+
+    def _push(self, key: int, lease: Granted) -> None:
+        heapq.heappush(self._expiries, (lease.expires_us, key))
+        # Released leases leave their entry behind; drop those before they outnumber the live.
+        if len(self._expiries) > 2 * len(self.leases) + STALE_SPARE:
+            live = self.leases
+            self._expiries = [
+                (live[token].expires_us, token) for _, token in set(self._expiries) if token in live
+            ]
+            heapq.heapify(self._expiries)

@@ -71,7 +71,7 @@ class Frame:
         try:
             await self._serve(exchange)
         except TidegateError as error:
-            await exchange.answer(self._problem(error, exchange))
+            await exchange.answer(self._problem(error))
         except ClientDisconnect:
             # Gone while its body was read; or we stopped reading a body that was too large.
             if exchange.too_large:
@@ -128,9 +128,9 @@ class Frame:
         elif path.startswith("/admin/") or _group(path) in self._closed:
             await access.admin(key)
 
-    def _problem(self, error: TidegateError, exchange: _Exchange) -> Response:
+    def _problem(self, error: TidegateError) -> Response:
         service = self._service
-        return problem_of(error, service.gate.policy, exchange.tenant, service.now_us())
+        return problem_of(error, service.gate.policy, service.now_us())
 
     def _note(self, exchange: _Exchange) -> None:
         elapsed_us = round((time.perf_counter() - exchange.started_s) * 1e6)

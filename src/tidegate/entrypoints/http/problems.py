@@ -14,8 +14,6 @@ from starlette.responses import Response
 
 from tidegate.domain import rate_limit_fields
 from tidegate.domain.decision import Denied, LimitState
-from tidegate.domain.limit import Capacity, RateLimit
-from tidegate.domain.period import windows
 from tidegate.domain.policy import Policy
 from tidegate.errors import (
     AccessRefused,
@@ -104,10 +102,10 @@ def problem(
     return Response(text, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def problem_of(error: TidegateError, policy: Policy, tenant: str, now_us: int) -> Response:
+def problem_of(error: TidegateError, policy: Policy, now_us: int) -> Response:
     """Return the answer to an error that was raised on purpose."""
     if isinstance(error, AdmissionDenied):
-        return denial(error.denied, policy, tenant, now_us)
+        return denial(error.denied, policy, now_us)
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     headers: dict[str, str] = {}
     members: dict[str, Any] = {}
@@ -120,10 +118,10 @@ def problem_of(error: TidegateError, policy: Policy, tenant: str, now_us: int) -
     return problem(status, error.code, str(error), headers=headers, **members)
 
 
-def denial(denied: Denied, policy: Policy, tenant: str, now_us: int) -> Response:
+def denial(denied: Denied, policy: Policy, now_us: int) -> Response:
     """Return the answer to a refused claim, with `Retry-After` and the rate limit fields."""
-    if not denied.limits and any(limit.name == denied.limit for limit in policy.limits):
-        denied = replace(denied, limits=(_state(denied, policy, tenant, now_us),))
+    if not denied.limits and denied.limit in policy:
+        denied = replace(denied, limits=(_state(denied, policy, now_us),))
     body = rate_limit_fields.problem(denied)
     headers = rate_limit_fields.refusal_fields(denied, spread=_spread())
     status, code, detail = body.pop("status"), body.pop("code"), body.pop("detail")
@@ -140,23 +138,18 @@ def _spread() -> float:
     return random.random()  # noqa: S311
 
 
-def _state(denied: Denied, policy: Policy, tenant: str, now_us: int) -> LimitState:
+def _state(denied: Denied, policy: Policy, now_us: int) -> LimitState:
     """Say how the limit that refused stands, where the decision does not."""
-    limit = policy.limit(denied.limit, tenant)
-    units, window_us = limit.units, None
-    if isinstance(limit, RateLimit):
-        units, window_us = limit.rate.burst, limit.rate.refill_us
-    elif not isinstance(limit, Capacity):
-        start_us, end_us, _ = windows(limit.period, now_us)
-        window_us = end_us - start_us
+    limit = policy.limit(denied.limit, denied.scope)
+    rule = policy.rule(limit.name, denied.scope, now_us)
     return LimitState(
         name=limit.name,
         resource=limit.resource,
         scope=denied.scope,
-        units=units,
+        units=rule.units_max,
         remaining=denied.remaining,
         reset_us=denied.retry_after_us,
-        window_us=window_us,
+        window_us=rule.window_us,
     )
 
 

@@ -90,9 +90,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, TidegateError)
-    service, tenant = service_of(request), getattr(request.state, "tenant", None)
-    name = "" if tenant is None else tenant.id
-    return problem_of(error, service.gate.policy, name, service.now_us())
+    service = service_of(request)
+    return problem_of(error, service.gate.policy, service.now_us())
 
 
 async def _bug(request: Request, _: Exception) -> Response:

@@ -13,12 +13,13 @@ from contextlib import AsyncExitStack
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted
+from tidegate.domain.lease import LEASE_S
 from tidegate.entrypoints.middleware.answer import Fields, invalid, raw, refusal
 from tidegate.entrypoints.middleware.door import Door
 from tidegate.entrypoints.middleware.exchange import ASGIApp, Exchange, Scope, Send
 from tidegate.entrypoints.middleware.inbox import Receive
 from tidegate.errors import InvalidRequest, LeaseLost
-from tidegate.facades.gate import LEASE_S, AdmissionGate
+from tidegate.facades.gate import AdmissionGate
 
 LISTEN_AFTER_S = 0.1
 """How long a request waits for its turn before anybody looks whether its client is still there.

@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
-from tidegate.domain.lease import Lease
+from tidegate.domain.lease import LEASE_S, Lease
 from tidegate.entrypoints.middleware.answer import Answer, Fields, invalid, refusal
 from tidegate.entrypoints.middleware.door import Door
 from tidegate.errors import ExtraMissing, InvalidRequest
-from tidegate.facades.gate import LEASE_S, AdmissionGate
+from tidegate.facades.gate import AdmissionGate
 
 try:
     from fastapi import HTTPException, Response

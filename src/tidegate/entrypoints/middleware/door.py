@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted, LimitState
-from tidegate.domain.lease import Lease
+from tidegate.domain.lease import LEASE_S, Lease
 from tidegate.errors import AdmissionDenied, InvalidRequest, StoreUnavailable
-from tidegate.facades.gate import LEASE_S, AdmissionGate
+from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.holding import outcome_of
 
 CLOSED = Denied(reason="store_unavailable")
@@ -60,7 +60,7 @@ class Door:
             return replace(refused.denied, limits=_report(gate, claim))
         except StoreUnavailable:
             return CLOSED
-        return _kept(Granted(lease=lease, limits=_report(gate, claim)), stack)
+        return _kept(replace(lease, limits=_report(gate, claim)), stack)
 
     def enter_sync(self, claim: Claim, stack: ExitStack) -> Decision:
         """Do what `enter` does, for threads: blocks while it waits."""
@@ -77,7 +77,7 @@ class Door:
             return replace(refused.denied, limits=_report(gate, claim))
         except StoreUnavailable:
             return CLOSED
-        return _kept(Granted(lease=lease, limits=_report(gate, claim)), stack)
+        return _kept(replace(lease, limits=_report(gate, claim)), stack)
 
 
 def _kept(decision: Decision, stack: AsyncExitStack | ExitStack) -> Decision:

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
+from tidegate.domain.lease import LEASE_S
 from tidegate.entrypoints.middleware.answer import Answer, Fields, invalid, refusal
 from tidegate.entrypoints.middleware.claims import OfRequest
 from tidegate.entrypoints.middleware.door import Door
 from tidegate.entrypoints.middleware.frameworks import request_among, said
 from tidegate.errors import AdmissionDenied, InvalidRequest, TidegateError
-from tidegate.facades.gate import LEASE_S, AdmissionGate
+from tidegate.facades.gate import AdmissionGate
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 

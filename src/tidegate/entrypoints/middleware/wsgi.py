@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
-from tidegate.domain.lease import Lease, Outcome
+from tidegate.domain.lease import LEASE_S, Lease, Outcome
 from tidegate.entrypoints.middleware.answer import Answer, Fields, invalid, refusal
 from tidegate.entrypoints.middleware.door import Door
 from tidegate.errors import InvalidRequest, LeaseLost
-from tidegate.facades.gate import LEASE_S, AdmissionGate
+from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.holding import outcome_of
 
 if TYPE_CHECKING:

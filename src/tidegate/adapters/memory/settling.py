@@ -1,0 +1,76 @@
+"""What a lease took, corrected after the work; and how long it may hold at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tidegate.adapters.memory.cells import Table, key_of
+from tidegate.adapters.memory.stock import take_up
+from tidegate.adapters.memory.tables import NEVER_US, Tables
+from tidegate.domain.admission import aged, fallen, risen
+from tidegate.domain.ask import scope_of
+from tidegate.domain.decision import Granted
+from tidegate.domain.lease import Lease, LeaseOwner, LeaseRecord
+from tidegate.domain.limit import Capacity
+from tidegate.errors import InvalidClaim
+
+
+def adjust(tables: Tables, lease: Lease, actual: Mapping[str, int], now_us: int) -> None:
+    """Bring what the lease took to the amounts really used: put back, or charge on top.
+
+    Raises:
+        InvalidClaim: a resource that the claim did not take, or no integer >= 0; nothing changed.
+    """
+    taken = lease.claim.take
+    for resource, units in actual.items():
+        if resource not in taken:
+            raise InvalidClaim(f"actual.{resource}", resource, " | ".join(taken) or "nothing")
+        if type(units) is not int or units < 0:
+            raise InvalidClaim(f"actual.{resource}", units, "an integer >= 0")
+    for resource, units in actual.items():
+        for table in tables.takes.get(resource, ()):
+            _move(tables, table, lease, units - taken[resource], now_us)
+
+
+def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int) -> Granted:
+    """Count what a lease of an earlier process holds, and return it as one of ours."""
+    rows: list[Any] = []
+    for resource, units in record.claim.hold.items():
+        for limit in tables.policy.named(resource, "hold"):
+            table = tables.by_name[limit.name]
+            key = table.enter(key_of(scope_of(limit, record.claim)), record.claim)
+            take_up(tables, table, key, units, now_us)
+            rows += (table, key, units)
+    return Granted(
+        record.fencing_token,
+        record.claim,
+        owner,
+        now_us,
+        record.expires_us - now_us,
+        record.holder,
+        tuple(rows),
+        known_as=record.id,
+    )
+
+
+def hold_end_us(lease: Lease) -> int:
+    """Return when the lease ends at the latest, however often it is renewed."""
+    ends_us = NEVER_US
+    for index in range(0, len(lease.rows), 3):
+        limit = lease.rows[index].limit
+        if isinstance(limit, Capacity) and limit.hold_max_us is not None:
+            ends_us = min(ends_us, lease.granted_us + limit.hold_max_us)
+    return ends_us
+
+
+def _move(tables: Tables, table: Table, lease: Lease, units: int, now_us: int) -> None:
+    """Add units to the cell that the lease took from, or put them back if negative."""
+    scope = scope_of(table.limit, lease.claim)
+    key = table.found(key_of(scope), lease.claim.tenant)
+    rule = (tables.terms(table, key, now_us) if table.varies else table.terms).rule
+    level = table.level(key, now_us)
+    if units > 0:
+        table.store(key, risen(rule, aged(rule, level, now_us), units), now_us)
+    elif units < 0:
+        table.store(key, fallen(rule, level, -units, lease.granted_us, now_us), now_us)

@@ -1,0 +1,66 @@
+"""A claim as a store takes it: the cells it touches, and the numbers it is decided by."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tidegate.domain.admission import Row
+from tidegate.domain.claim import Claim
+from tidegate.domain.limit import SCOPE_FIELDS, Limit
+from tidegate.domain.rule import STOCK, Rule
+from tidegate.errors import InvalidClaim
+
+
+class Cell(msgspec.Struct, frozen=True, gc=False):
+    """The address of one level: a limit, and the claim's values of what the limit is `per`.
+
+    The cell of a cohort is that of the limit with `cohort:` and its name as scope.
+    """
+
+    limit: str
+    scope: tuple[str, ...]
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim as a store takes it: its cells and, in the same order, the rows to decide on.
+
+    A row is rule, units, and the index of the row that passes on to it, or -1; see `Row`.
+    """
+
+    claim: Claim
+    cells: tuple[Cell, ...]
+    rows: tuple[tuple[Rule, int, int], ...]
+    lease_us: int
+    holder: str = ""
+
+    def fresh_rows(self) -> list[Row]:
+        """Return rows for `decide`, levels still empty."""
+        return [Row(rule, cost, via=via) for rule, cost, via in self.rows]
+
+    @property
+    def held(self) -> list[int]:
+        """Which rows a lease gives back."""
+        return [index for index, row in enumerate(self.rows) if row[0].kind == STOCK]
+
+
+def check_units(field: str, units: int, rule: Rule) -> None:
+    """Refuse an amount that is no positive integer, or that no wait is long enough for."""
+    if type(units) is not int or not 1 <= units <= rule.units_max:
+        raise InvalidClaim(field, units, f"1..{rule.units_max}")
+
+
+def scope_of(limit: Limit, claim: Claim) -> tuple[str, ...]:
+    """Return the claim's values of what the limit is `per`.
+
+    Raises:
+        InvalidClaim: the claim does not say; naming the field that is missing.
+    """
+    values = []
+    for field in limit.per:
+        known = field in SCOPE_FIELDS
+        value = getattr(claim, field) if known else claim.attributes.get(field)
+        if not isinstance(value, str) or not value:
+            where = field if known else f"attributes.{field}"
+            raise InvalidClaim(where, value, f"a text: {limit.name} is per {field}")
+        values.append(value)
+    return tuple(values)
