@@ -89,7 +89,7 @@ class AdmissionMiddleware:
                     await self._run(exchange, claim)
         except LeaseLost as lost:
             # Given back as the answer ended, just when it was to be renewed: nothing is lost.
-            if not (exchange.holds(lost.lease_id) and exchange.complete.done()):
+            if not (exchange.holds(lost.lease_id) and exchange.complete):
                 raise
         await exchange.finish()
 
@@ -103,7 +103,7 @@ class AdmissionMiddleware:
             await exchange.run(work)
         except BaseException:
             # Cancelled, or the lease lost. What goes on after the answer holds nothing.
-            if not exchange.complete.done():
+            if not exchange.complete:
                 await exchange.stop()
             raise
 

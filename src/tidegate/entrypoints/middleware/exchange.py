@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from tidegate.domain.lease import Lease
@@ -27,17 +28,16 @@ POLICY_VIOLATION = 1008
 class Exchange:
     """An HTTP request or a WebSocket session, and its answer.
 
-    `complete` is set once the answer has been sent to its end, and `abandoned` once the client has
+    It is `complete` once the answer has been sent to its end, and `abandoned` once the client has
     gone while it was being sent.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
         self.scope = scope
         self.inbox = Inbox(receive)
-        self.complete: asyncio.Future[None] = loop.create_future()
-        self.abandoned: asyncio.Future[None] = loop.create_future()
+        self.complete = self.abandoned = False
         self.status = 0
+        self._news = asyncio.Event()
         self._send = send
         self._running: asyncio.Future[None] | None = None
         self._lease: Lease | None = None
@@ -62,10 +62,10 @@ class Exchange:
         """Give back what is held: the application has ended, its answer complete or not."""
         if self._lease is None:
             return
-        if self.abandoned.done():
+        if self.abandoned:
             self._lease.release("cancelled")
         else:
-            good = self.scope["type"] == "websocket" or self.complete.done()
+            good = self.scope["type"] == "websocket" or self.complete
             self._lease.release("success" if good and self.status < 500 else "failed")
 
     async def send(self, message: Message) -> None:
@@ -80,8 +80,9 @@ class Exchange:
                 self.inbox.listen()
             self._look()
         await self._send(message)
-        if self._is_last(message) and not self.complete.done():
-            self.complete.set_result(None)
+        if self._is_last(message) and not self.complete:
+            self.complete = True
+            self._news.set()
             self.ended()
 
     async def run(self, work: Awaitable[None]) -> None:
@@ -89,23 +90,26 @@ class Exchange:
 
         It runs in a task of its own, for it may go on after its answer.
         """
-        self._running = asyncio.ensure_future(work)
-        ends = {self._running, self.complete}
-        await asyncio.wait({*ends, self.abandoned}, return_when=asyncio.FIRST_COMPLETED)
-        if not any(end.done() for end in ends):
+        self._running = running = asyncio.ensure_future(work)
+        running.add_done_callback(lambda _: self._news.set())
+        await self._news.wait()
+        if not (self.complete or running.done()):
             # Without its client an application has a moment to notice, and is then ended.
-            await asyncio.wait(ends, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
-        if self.complete.done():
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await self._news.wait()
+        if self.complete:
             return
-        if self.abandoned.done():
-            await _stop(self._running)
+        if self.abandoned:
+            await _stop(running)
         else:
-            self._running.result()
+            running.result()
         self.ended()
 
     async def finish(self) -> None:
         """Wait for what the application does after its answer."""
-        if self._running is not None and not (self.abandoned.done() and self._running.cancelled()):
+        if self._running is not None and not (self.abandoned and self._running.cancelled()):
             await self._running
 
     async def stop(self) -> None:
@@ -147,8 +151,9 @@ class Exchange:
         return (body or kind == "http.response.pathsend") and not self._trailers
 
     def _look(self, _: object = None) -> None:
-        if self._streaming and self.inbox.gone.done() and not self.abandoned.done():
-            self.abandoned.set_result(None)
+        if self._streaming and self.inbox.gone.done() and not self.abandoned:
+            self.abandoned = True
+            self._news.set()
 
 
 async def _stop(running: asyncio.Future[None]) -> None:
