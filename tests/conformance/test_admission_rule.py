@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.gates import NOW_US, ONE_TIME, STORES, granted, open_gate, refused
 from tidegate import Claim, Gate, Lease
-from tidegate.domain.admission import EMPTY, Level, Row, aged, decide, fallen, give_back, risen
+from tidegate.domain.admission import EMPTY, Level, Row, aged, decide, fallen, risen
 from tidegate.domain.ask import Ask, Cell
 from tidegate.domain.limit import Capacity, Limit, Quota, RateLimit, SlidingWindow
 from tidegate.domain.overrides import Override
@@ -68,15 +68,14 @@ class Model:
         rows = ask.fresh_rows()
         for cell, row in zip(ask.cells, rows, strict=True):
             row.level = self.cells.get(cell, EMPTY)
+        for index, siblings in ask.siblings.items():
+            rows[index].siblings = [(self.cells.get(cell, EMPTY), kept) for cell, kept in siblings]
         return rows
 
     def release(self, ask: Ask, costs: list[int]) -> None:
-        rows = self.rows(ask)
-        for row, cost in zip(rows, costs, strict=True):
-            row.cost = cost if row.rule.kind == STOCK else 0
-        for cell, row, level in zip(ask.cells, rows, give_back(rows), strict=True):
-            if row.rule.kind == STOCK:
-                self.cells[cell] = level
+        for cell, (rule, _, via), cost in zip(ask.cells, ask.rows, costs, strict=True):
+            if rule.kind == STOCK and via < 0:
+                self.cells[cell] = Level(self.cells[cell].amount - cost, NOW_US)
 
     def settle(self, ask: Ask, costs: list[int], actual: int, taken_us: int, now_us: int) -> None:
         fresh = self.policy.ask(ask.claim, lease_us=1, now_us=now_us)
@@ -138,7 +137,9 @@ class Script:
             assert not denied.timed or denied.retry_after_us == verdict.wait_us
             return
         lease = granted(decision)
-        self.model.cells.update(zip(ask.cells, verdict.levels, strict=True))
+        for cell, row, level in zip(ask.cells, rows, verdict.levels, strict=True):
+            if row.via < 0:
+                self.model.cells[cell] = level
         self.leases.append((lease, ask, verdict.costs))
 
 

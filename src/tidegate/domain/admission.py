@@ -5,8 +5,8 @@ leaks, a quota falls to zero when its window turns, a sliding window forgets wha
 itself, a capacity stays until it is released. A store keeps the cells and adds atomicity; it has
 no rule of its own.
 
-Capacity that tenants lend each other is the same rule with a second row: what a tenant holds
-beyond the units it keeps to itself is passed on to the cell of its cohort.
+Capacity that tenants lend each other is the same rule with a second row: what the members of a
+cohort hold beyond the units each keeps to itself, taken together, stays below what they lend.
 
 Pure, and written so that it can be compiled as it is.
 """
@@ -38,14 +38,16 @@ EMPTY = Level()
 class Row(msgspec.Struct, gc=False):
     """One cell that a claim touches: its rule, the units asked for, and the level the store read.
 
-    `via` is the index of an earlier row that passes on to this one what it does not keep to itself;
-    `cost` then plays no part.
+    `via` is the index of an earlier row that passes on to this one what it does not keep to itself.
+    `cost` then plays no part, nor does `level`: what the cohort has lent is counted from what its
+    other members hold, `siblings`, each with the units it keeps. Nothing is stored for such a row.
     """
 
     rule: Rule
     cost: int
     level: Level = EMPTY
     via: int = -1
+    siblings: Sequence[tuple[Level, int]] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -82,8 +84,13 @@ def decide(rows: Sequence[Row], now_us: int) -> Verdict:
     refused, longest_us, room = -1, -1, 0
     for index, row in enumerate(rows):
         rule = row.rule
-        level = aged(rule, row.level, now_us)
-        cost = row.cost if row.via < 0 else passed_on(rows[row.via], levels, costs, row.via)
+        if row.via < 0:
+            cost = row.cost
+            level = aged(rule, row.level, now_us)
+        else:
+            child = rows[row.via]
+            cost = passed_on(child, levels, costs, row.via)
+            level = lent(row, child.level.amount, child.rule.kept)
         over = spent(rule, level, now_us) + cost * rule.unit - rule.ceiling
         if cost and over > 0:
             if rule.shadow:
@@ -108,20 +115,16 @@ def passed_on(row: Row, levels: Sequence[Level], costs: Sequence[int], index: in
     return max(0, amount - kept) - max(0, amount - costs[index] - kept)
 
 
-def give_back(rows: Sequence[Row]) -> list[Level]:
-    """Return the levels of capacities when what their rows name is released, in any order."""
-    levels: list[Level] = []
-    costs: list[int] = []
-    for row in rows:
-        level = row.level
-        if row.via >= 0:
-            amount, kept = rows[row.via].level.amount, rows[row.via].rule.kept
-            cost = max(0, amount - kept) - max(0, amount - costs[row.via] - kept)
-        else:
-            cost = min(row.cost, level.amount)
-        levels.append(Level(max(0, level.amount - cost), level.at_us, level.past))
-        costs.append(cost)
-    return levels
+def lent(row: Row, before: int, kept: int) -> Level:
+    """Return how much all of a cohort have of each other now, before this claim.
+
+    Args:
+        row: The row of the cohort.
+        before: What the claim's own tenant holds already.
+        kept: What that tenant keeps to itself.
+    """
+    others = sum(max(0, level.amount - theirs) for level, theirs in row.siblings)
+    return Level(others + max(0, before - kept))
 
 
 def aged(rule: Rule, level: Level, now_us: int) -> Level:

@@ -24,7 +24,8 @@ class Cell(msgspec.Struct, frozen=True, gc=False):
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A claim as a store takes it: its cells and, in the same order, the rows to decide on.
 
-    A row is rule, units, and the index of the row that passes on to it, or -1; see `Row`.
+    A row is rule, units, and the index of the row that passes on to it, or -1; see `Row`. To such
+    a row belong the cells of the cohort's other members, with the units each keeps to itself.
     """
 
     claim: Claim
@@ -32,6 +33,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[tuple[Rule, int, int], ...]
     lease_us: int
     holder: str = ""
+    siblings: dict[int, tuple[tuple[Cell, int], ...]] = {}
 
     def fresh_rows(self) -> list[Row]:
         """Return rows for `decide`, levels still empty."""

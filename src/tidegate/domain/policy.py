@@ -17,6 +17,8 @@ from tidegate.domain.overrides import Override, Overrides, Pattern
 from tidegate.domain.rule import Rule, cohort_rule, rule_of
 from tidegate.errors import InvalidClaim, InvalidLimit
 
+COHORT = "cohort:"
+"""First part of the scope at which a cohort refuses; no tenant has such an id."""
 ID_LENGTH_MAX = 200
 WEIGHT_MAX = 1_000_000
 RULES_MAX = 100_000
@@ -117,18 +119,24 @@ class Policy:
             units += own.effective
         return units
 
-    def cohort_cell(self, limit: Limit, tenant: str) -> tuple[Cell, Rule] | None:
-        """Return where a tenant's share of a capacity meets that of its cohort, if it does."""
-        cohort = self.cohort_of.get(tenant)
-        if cohort is None or not isinstance(limit, Capacity):
+    def cohort(self, limit: Limit, tenant: str) -> tuple[str, Rule, dict[str, int]] | None:
+        """Return in which cohort a tenant lends and borrows a capacity, if in any.
+
+        Returns:
+            Its name, the rule of what is lent, and the units that each member keeps to itself.
+        """
+        name = self.cohort_of.get(tenant)
+        if name is None or not isinstance(limit, Capacity):
             return None
-        lendable = 0
-        for member in self._cohorts[cohort]:
+        lendable, kept = 0, {}
+        for member in self._cohorts[name]:
             own = self.limit(limit.name, (member,))
             assert isinstance(own, Capacity)
             if own.is_shared:
-                lendable += own.effective if own.lend is None else min(own.lend, own.effective)
-        return Cell(limit.name, ("cohort:", cohort)), cohort_rule(lendable)
+                lends = own.effective if own.lend is None else min(own.lend, own.effective)
+                lendable += lends
+                kept[member] = own.effective - lends
+        return name, cohort_rule(lendable), kept
 
     def ask(self, claim: Claim, *, lease_us: int, now_us: int, holder: str = "") -> Ask:
         """Resolve a claim.
@@ -213,6 +221,7 @@ class _Rows:
         self._policy, self._claim, self._now_us = policy, claim, now_us
         self._cells: list[Cell] = []
         self._rows: list[tuple[Rule, int, int]] = []
+        self._siblings: dict[int, tuple[tuple[Cell, int], ...]] = {}
 
     def add(self, limit: Limit, units: int, field: str | None) -> None:
         """Add a limit, and the cohort behind it. With a `field` the units are checked."""
@@ -223,10 +232,16 @@ class _Rows:
         self._cells.append(Cell(limit.name, scope))
         self._rows.append((rule, units, -1))
         if rule.kept >= 0:
-            found = self._policy.cohort_cell(limit, self._claim.tenant)
+            found = self._policy.cohort(limit, self._claim.tenant)
             if found is not None:
-                self._cells.append(found[0])
-                self._rows.append((found[1], 0, len(self._rows) - 1))
+                name, lent, kept = found
+                self._siblings[len(self._rows)] = tuple(
+                    (Cell(limit.name, (member,)), units)
+                    for member, units in kept.items()
+                    if member != self._claim.tenant
+                )
+                self._cells.append(Cell(limit.name, (COHORT, name)))
+                self._rows.append((lent, 0, len(self._rows) - 1))
 
     def ask(self, lease_us: int, holder: str) -> Ask:
         """Return what was gathered."""
@@ -236,6 +251,7 @@ class _Rows:
             rows=tuple(self._rows),
             lease_us=lease_us,
             holder=holder,
+            siblings=self._siblings,
         )
 
 

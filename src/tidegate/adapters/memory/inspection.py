@@ -123,6 +123,11 @@ class MemoryInspection:
                 row.rule = terms.rule
                 key = table.found(key, ask.claim.tenant)
             row.level = table.level(key, now_us)
+        for index, siblings in ask.siblings.items():
+            table = self.store.tables.by_name[ask.cells[index].limit]
+            rows[index].siblings = [
+                (table.level(key_of(cell.scope), now_us), kept) for cell, kept in siblings
+            ]
         return rows
 
     def _state(self, table: Table, scope: tuple[str, ...], row: Row, now_us: int) -> LimitState:

@@ -107,7 +107,7 @@ class MemoryLeases:
             if kept is None:
                 return False
             if kept.rows:
-                give_back(self.tables, kept.rows)
+                give_back(kept.rows)
             if kept.claim.id is not None:
                 self.ids.end(kept, kept.claim.id, self.now_us())
             self.released[outcome] += 1
@@ -146,7 +146,7 @@ class MemoryLeases:
             if not lease.settled:
                 adjust(self.tables, lease, dict.fromkeys(lease.claim.take, 0), self.catch_up())
                 lease.settled = True
-            give_back(self.tables, lease.rows)
+            give_back(lease.rows)
             self.ids.forget(lease.claim)
         finally:
             self._unlock()
@@ -210,7 +210,7 @@ class MemoryLeases:
         """Do all that time brings about: windows turn, leases expire, ids are forgotten."""
         turn_us = self.tables.turn(now)
         for lease in self.leases.expire(now):
-            give_back(self.tables, lease.rows)
+            give_back(lease.rows)
             if lease.claim.id is not None:
                 self.ids.end(lease, lease.claim.id, now)
             self.expired.append(lease)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.adapters.memory.cells import Table, key_of
-from tidegate.adapters.memory.stock import take_up
 from tidegate.adapters.memory.tables import NEVER_US, Tables
 from tidegate.domain.admission import aged, fallen, risen
 from tidegate.domain.ask import scope_of
@@ -40,7 +39,7 @@ def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int)
         for limit in tables.policy.named(resource, "hold"):
             table = tables.by_name[limit.name]
             key = table.enter(key_of(scope_of(limit, record.claim)), record.claim)
-            take_up(tables, table, key, units, now_us)
+            table.young[key] = table.young.get(key, 0) + units
             rows += (table, key, units)
     return Granted(
         record.fencing_token,

@@ -74,7 +74,7 @@ class Trial:
     def _ask(self, request: Request) -> Refusal | None:
         claim = self._limited_part(request.claim)
         held_us = request.held_us
-        lease_s = _lease_s(held_us) if claim.hold and held_us else LEASE_S
+        lease_s = min(held_us / 1e6, LEASE_MAX_S) if claim.hold and held_us else LEASE_S
         at_us = self._clock.now_us()
         try:
             decision = self._gate.try_admit(claim, lease_s=lease_s)
@@ -126,18 +126,15 @@ class Trial:
             self._clock.reach(due_us)
             if due_us == end_us:
                 self._gate.release_lease(lease_id)
+                # It may have expired at this very instant, and would be kept until asked for.
+                self._gate.reclaim()
                 continue
             try:
-                self._gate.renew(lease_id, lease_s=_lease_s(end_us - due_us))
+                self._gate.renew(lease_id, lease_s=min((end_us - due_us) / 1e6, LEASE_MAX_S))
             except LeaseLost:
                 # A limit on how long units may be held ended it.
                 continue
             self._keep(lease_id, end_us)
-
-
-def _lease_s(held_us: int) -> float:
-    """Return how long a lease lasts that is given back after `held_us`, and does not expire."""
-    return min(held_us / 1e6 + 1, LEASE_MAX_S)
 
 
 def run(requests: Iterable[Request], trial: Trial, noted: Callable[[str, Refusal], None]) -> None:
