@@ -125,17 +125,33 @@ async def test_what_is_no_claim_is_answered_so(gate: Gate) -> None:
     assert json.loads(other.body)["code"] == "invalid_claim"
 
 
+@pytest.mark.parametrize(("claim", "way"), [(SPENT, "admit"), (HELD, "hold")])
 async def test_a_store_that_is_down_closes_the_door(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, claim: Claim, way: str
 ) -> None:
-    async def down(*args: Any, **options: Any) -> Any:
+    def down(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("down")
 
-    monkeypatch.setattr(gate, "admit", down)
+    monkeypatch.setattr(gate, way, down)
+    # Nobody asks it a second time for how the limits stand.
+    monkeypatch.setattr(gate, "limits", down)
     client = Client()
-    await client.asks(around(plain, gate, SPENT))
+    await client.asks(around(plain, gate, claim))
     assert client.sent[0]["status"] == 503
     assert json.loads(client.body)["code"] == "store_unavailable"
+
+
+async def test_limits_that_cannot_be_told_are_not_told(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(gate, "limits", down)
+    client = Client()
+    await client.asks(around(plain, gate))
+    assert client.sent[0]["status"] == 200
+    assert "ratelimit" not in client.headers
 
 
 async def test_the_application_s_own_errors_are_its_own(gate: Gate) -> None:

@@ -27,7 +27,7 @@ from tests.unit.asgi_client import (
     small_gate,
     until,
 )
-from tidegate import Claim, Gate, LeaseLost
+from tidegate import Claim, Gate, Granted, Lease, LeaseLost
 from tidegate.entrypoints.middleware import asgi, exchange
 
 pytestmark = pytest.mark.anyio
@@ -165,10 +165,20 @@ async def test_a_client_that_hangs_up_gives_back(
 
 
 async def test_an_application_that_only_spends_is_left_alone(gate: Gate) -> None:
-    client = Client(GONE)
+    client = Client()
     async with asking(client, around(forever, gate, SPENT)) as task:
         await until(lambda: len(client.sent) > 20)
         assert not task.done()
+    # Nobody read its mail.
+    assert client.arriving.qsize() == 1
+
+
+async def test_no_more_than_one_part_is_read_ahead(gate: Gate) -> None:
+    part = {"type": "http.request", "body": b"x", "more_body": True}
+    client = Client(*[part] * 10)
+    async with asking(client, around(forever, gate)):
+        await until(lambda: len(client.sent) > 20)
+        assert client.arriving.qsize() == 9
 
 
 async def test_reading_ahead_loses_nothing(gate: Gate) -> None:
@@ -248,3 +258,41 @@ async def test_who_loses_its_lease_is_stopped(gate: Gate) -> None:
         gate.release_lease(gate.leases()[0].id)
         with pytest.raises(LeaseLost):
             await task
+
+
+class JustLost:
+    """A guard whose lease is lost in the moment in which it was given back."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def __aenter__(self) -> Lease:
+        decision = self._gate.try_admit(HELD)
+        assert isinstance(decision, Granted)
+        self._lease = decision.lease
+        return decision.lease
+
+    async def __aexit__(self, *_: object) -> None:
+        raise LeaseLost(self._lease.id)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+async def test_a_lease_that_is_lost_after_the_answer_is_no_loss(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, complete: bool
+) -> None:
+    monkeypatch.setattr(gate, "hold", lambda *_, **__: JustLost(gate))
+    after: list[bool] = []
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        await send(GOOD)
+        if complete:
+            await send(END)
+            await asyncio.sleep(0.01)
+            after.append(True)
+
+    if complete:
+        await Client().asks(around(app, gate))
+        assert after == [True]
+    else:
+        with pytest.raises(LeaseLost):
+            await Client().asks(around(app, gate))

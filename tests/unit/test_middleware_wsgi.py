@@ -14,7 +14,7 @@ import pytest
 
 from tidegate import Capacity, Claim, Denied, Gate, Granted, Lease, LeaseLost, RateLimit
 from tidegate.entrypoints.middleware import AdmissionMiddlewareWSGI
-from tidegate.errors import InvalidRequest
+from tidegate.errors import InvalidRequest, StoreUnavailable
 
 DEADLINE_S = 30.0
 HELD = Claim(tenant="acme", take={"requests": 1}, hold={"slots": 1})
@@ -222,6 +222,19 @@ def test_what_is_no_claim_is_answered_so(gate: Gate) -> None:
     answer = Answer(AdmissionMiddlewareWSGI(plain, gate=gate, claim=claim))
     assert answer.status == "422 Unprocessable Entity"
     assert json.loads(answer.read())["errors"][0]["field"] == "X-Tenant-ID"
+
+
+@pytest.mark.parametrize(("claim", "way"), [(SPENT, "try_admit"), (HELD, "hold_sync")])
+def test_a_store_that_is_down_closes_the_door(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, claim: Claim, way: str
+) -> None:
+    def down(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(gate, way, down)
+    answer = Answer(around(plain, gate, claim))
+    assert json.loads(answer.read())["code"] == "store_unavailable"
+    assert answer.status == "503 Service Unavailable"
 
 
 def test_threads_wait_their_turn(gate: Gate) -> None:
