@@ -72,24 +72,26 @@ async def test_answers_within_the_deadline_never_cost_the_connection(valkey_prox
         valkey_proxy.delay(0.1)
         until_s = time.monotonic() + 1.5
 
-        async def call_on() -> int:
+        async def call_on(delay_s: float) -> int:
             calls = 0
+            await asyncio.sleep(delay_s)
             while time.monotonic() < until_s:
                 assert await wire.call("PING") == b"PONG"
                 calls += 1
             return calls
 
-        assert sum(await asyncio.gather(*(call_on() for _ in range(20)))) >= 40
+        assert sum(await asyncio.gather(*(call_on(n / 100) for n in range(20)))) >= 40
 
 
 async def test_a_stopped_process_reads_what_waits_before_it_judges(
     redis_endpoint: Endpoint,
 ) -> None:
     async with AsyncWire(redis_endpoint, SHORT) as wire:
-        call = wire.send(("PING",))
-        await asyncio.sleep(0)  # It is written now.
+        # More than one turn of the loop can read.
+        calls = [wire.send(("ECHO", b"x" * 2**15)) for _ in range(16)]
+        await asyncio.sleep(0)  # They are written now.
         time.sleep(2 * SHORT_US / 1e6)  # noqa: ASYNC251 - the whole process is made to hang.
-        assert await call == b"PONG"
+        assert await asyncio.gather(*calls) == [b"x" * 2**15] * 16
 
 
 async def test_a_killed_server_is_found_again(own_valkey: Valkey) -> None:

@@ -82,6 +82,11 @@ def test_words_cannot_break_out_of_a_command() -> None:
     )
 
 
+def test_a_command_has_a_name() -> None:
+    with pytest.raises(AssertionError):
+        pack(())
+
+
 def test_without_the_library_the_extra_is_named() -> None:
     code = "import sys; sys.modules['hiredis'] = None; import tidegate.adapters.redis.wire"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

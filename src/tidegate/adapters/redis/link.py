@@ -17,7 +17,7 @@ from tidegate.adapters.redis.reply import MORE, Arg, BrokenReply, ServerError, p
 
 _RECEIVE_BYTES = 65_536
 _GRACE_S = 0.001
-"""A process that was stopped finds replies waiting: they are read before the verdict."""
+"""The least that an overdue call is given for a last look at what has arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +145,6 @@ class Link(asyncio.BufferedProtocol):
         while turns and (not pending or (len(turns) > 1 and turns[1][0] <= self._answered)):
             turns.popleft()
 
-    def eof_received(self) -> None:
-        """Nothing more comes, so nothing more is asked."""
-        self.lose(CLOSED)
-
     def pause_writing(self) -> None:
         """Keep what is to be sent: the server reads more slowly than we write."""
         self._paused = True
@@ -159,7 +155,7 @@ class Link(asyncio.BufferedProtocol):
         self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End."""
+        """End. The server's end of the stream comes here, too."""
         self.lose(sentence(error) if isinstance(error, OSError) else CLOSED)
         self._transport = None
         self._closed.set_result(None)
@@ -189,11 +185,14 @@ class Link(asyncio.BufferedProtocol):
         if not self._pending:
             return
         due_s = self._turns[0][1] + self._deadline_s
-        if self._loop.time() < due_s:
+        late_s = self._loop.time() - due_s
+        if late_s < 0:
             self._overdue = False
             self._timer = self._loop.call_at(due_s, self._look)
         elif not self._overdue:
+            # Time in which this process did not run is not the server's: replies may be waiting.
             self._overdue = True
-            self._timer = self._loop.call_later(_GRACE_S, self._look)
+            grace_s = min(max(late_s, _GRACE_S), self._deadline_s)
+            self._timer = self._loop.call_later(grace_s, self._look)
         else:
             self.lose(f"no answer within {self._deadline_s:g} s")
