@@ -8,9 +8,10 @@ import platform
 import subprocess
 from pathlib import Path
 
+import tidegate
 from admitting import own, peers
 
-ROOT = Path(__file__).parents[2]
+SOURCES = Path(tidegate.__file__).parent
 
 
 def facts() -> dict[str, object]:
@@ -68,6 +69,6 @@ def _revision() -> str:
 
 def _git(*words: str) -> str:
     done = subprocess.run(
-        ["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True
+        ["git", *words], cwd=SOURCES, capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
