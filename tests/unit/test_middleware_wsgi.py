@@ -224,7 +224,7 @@ def test_what_is_no_claim_is_answered_so(gate: Gate) -> None:
     assert json.loads(answer.read())["errors"][0]["field"] == "X-Tenant-ID"
 
 
-@pytest.mark.parametrize(("claim", "way"), [(SPENT, "try_admit"), (HELD, "hold_sync")])
+@pytest.mark.parametrize(("claim", "way"), [(SPENT, "admit_sync"), (HELD, "hold_sync")])
 def test_a_store_that_is_down_closes_the_door(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, claim: Claim, way: str
 ) -> None:

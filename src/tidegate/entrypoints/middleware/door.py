@@ -67,7 +67,7 @@ class Door:
         gate = self.gate
         try:
             if not claim.hold:
-                decision = gate.try_admit(claim, lease_s=self.lease_s, report=True)
+                decision = gate.admit_sync(claim, lease_s=self.lease_s, report=True)
                 return _kept(decision, stack)
             hold = gate.hold_sync(
                 claim, timeout_s=self.timeout_s, lease_s=self.lease_s, capacities_only=True
