@@ -16,7 +16,7 @@ COUNTER: Final = 3
 LOG: Final = 4
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Rule(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A limit as numbers.
 
     `ceiling` is the highest level, in ticks; a unit of cost adds `unit` to it, and from `near`

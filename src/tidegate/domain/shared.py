@@ -1,0 +1,297 @@
+"""The rule of a shared store: how one batch changes what its members hold and spend.
+
+A store loads what a batch touches into a `World`, lets `handle` change it, and writes back what is
+dirty, all in one transaction; or it does the same in a script of its own, which then has to agree
+with this one. Pure: the world is data, and time comes in as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tidegate.domain.admission import EMPTY, Level, Row, aged, decide, fallen, risen
+from tidegate.domain.batch import (
+    APPLIED,
+    LOST,
+    STALE,
+    Adjust,
+    Admit,
+    Adopt,
+    Again,
+    Answer,
+    Batch,
+    Call,
+    Check,
+    Done,
+    End,
+    GiveBack,
+    Leave,
+    Levels,
+    Look,
+    No,
+    Part,
+    Reply,
+    Reused,
+    Ticket,
+    Touch,
+    Wait,
+    Write,
+    Yes,
+    flat,
+)
+from tidegate.domain.rule import STOCK
+from tidegate.domain.world import DEDUP_US, KnownId, Member, Place, Queue, World, behind
+
+
+def handle(world: World, batch: Batch, now_us: int) -> bytes:
+    """Apply a batch once, however often it was sent; return the reply as it travels."""
+    member = world.members.get(batch.member)
+    if member is not None and member.seq == batch.seq and member.expires_us > now_us:
+        return member.reply
+    reply = msgspec.msgpack.encode(apply(world, batch, now_us))
+    member = world.members.get(batch.member)
+    if member is not None and member.seq == batch.seq:
+        member.reply = reply
+    return reply
+
+
+def apply(world: World, batch: Batch, now_us: int) -> Reply:
+    """Apply a batch, which is not the one its member sent last."""
+    step = _Step(world, batch, now_us)
+    world.reclaim(now_us)
+    if any(rule.is_stale(now_us) for rule in batch.rules):
+        return Reply(now_us, STALE)
+    member = world.members.get(batch.member)
+    if member is None:
+        if not batch.hello:
+            return Reply(now_us, LOST)
+        member = world.members[batch.member] = Member(expires_us=0)
+    member.expires_us = now_us + batch.ttl_us
+    member.seq = batch.seq
+    answers = tuple(step.answer(call) for call in batch.calls)
+    return Reply(now_us, APPLIED, answers, step.woken())
+
+
+class _Step:
+    """One batch at one instant."""
+
+    def __init__(self, world: World, batch: Batch, now_us: int) -> None:
+        self.world, self.batch, self.now_us = world, batch, now_us
+        self._how: dict[type, Callable[[Any], Answer]] = {
+            Admit: self._admit,
+            GiveBack: self._give_back,
+            End: self._end,
+            Touch: self._touch,
+            Adjust: self._adjust,
+            Look: self._look,
+            Write: self._write,
+            Adopt: self._adopt,
+            Wait: self._wait,
+            Leave: self._leave,
+            Check: self._check,
+        }
+
+    def answer(self, call: Call) -> Answer:
+        """Apply one call."""
+        return self._how[type(call)](call)
+
+    def woken(self) -> tuple[str, ...]:
+        """Return the members with tickets that there is room for at what became freer."""
+        names = {
+            place.member
+            for cell in self.world.freed
+            for place in self.world.fitting(cell, self.now_us)
+        }
+        return tuple(sorted(names))
+
+    def _admit(self, call: Admit) -> Answer:
+        known = self._known(call.claim_id)
+        if known is not None:
+            if known.digest != call.digest:
+                return Reused()
+            return Again(known.token, known.member, known.expires_us, known.ended)
+        rows = [self._row(part) for part in call.parts]
+        ahead = [self._ahead(call, part) for part in call.parts]
+        verdict = decide(behind(rows, ahead), self.now_us)
+        if verdict.levels is None:
+            wait_us = -1 if verdict.wait_us is None else verdict.wait_us
+            return No(verdict.refused, verdict.remaining, wait_us)
+        member = self.world.members[self.batch.member]
+        held: dict[str, int] = {}
+        for part, row, cost in zip(call.parts, rows, verdict.costs, strict=True):
+            if part.via >= 0 or not cost:
+                continue
+            cell = self.batch.cells[part.cell]
+            self.world.put(cell, risen(row.rule, aged(row.rule, row.level, self.now_us), cost))
+            if row.rule.kind == STOCK:
+                held[cell] = held.get(cell, 0) + cost
+                member.held[cell] = member.held.get(cell, 0) + cost
+            self._serve(cell, call, cost)
+        self.world.token = max(self.world.token, self.now_us) + 1
+        if call.claim_id:
+            self.world.ids[call.claim_id] = KnownId(
+                digest=call.digest,
+                token=self.world.token,
+                member=self.batch.member,
+                expires_us=self.now_us + call.lease_us + DEDUP_US,
+                held=held,
+            )
+        asked = tuple(part.cost for part in call.parts)
+        costs = tuple(verdict.costs)
+        return Yes(self.world.token, () if costs == asked else costs)
+
+    def _row(self, part: Part) -> Row:
+        levels, cells = self.world.levels, self.batch.cells
+        row = Row(self.batch.rules[part.rule], part.cost, via=part.via)
+        row.level = levels.get(cells[part.cell], EMPTY)
+        row.siblings = [
+            (levels.get(cells[part.siblings[index]], EMPTY), part.siblings[index + 1])
+            for index in range(0, len(part.siblings), 2)
+        ]
+        return row
+
+    def _ahead(self, call: Admit, part: Part) -> int:
+        """Return the units kept at a cell for those who go before this claim."""
+        queue = self.world.queues.get(self.batch.cells[part.cell])
+        if queue is None:
+            return 0
+        own = next((p for p in queue.places if p.name == call.ticket), None)
+        if own is not None:
+            return sum(place.cost for place in queue.places if place < own)
+        standing = (queue.start(call.tenant), -call.priority, self.now_us)
+        return sum(
+            place.cost
+            for place in queue.places
+            if (place.start, place.urgency, place.arrived) <= standing
+        )
+
+    def _serve(self, cell: str, call: Admit, cost: int) -> None:
+        """Count what a tenant got at a cell where others wait, and take its ticket back."""
+        queue = self.world.queues.get(cell)
+        if queue is None or not queue.places:
+            return
+        start = queue.start(call.tenant)
+        own = next((place for place in queue.places if place.name == call.ticket), None)
+        if own is not None:
+            queue.places.remove(own)
+            start = own.start
+            queue.clock = max(queue.clock, start)
+            self.world.freed.add(cell)
+        queue.served[call.tenant] = start + cost / call.weight
+
+    def _give_back(self, call: GiveBack) -> Answer:
+        self.world.give_back(self.batch.member, self._cells(call.held))
+        return Done()
+
+    def _look(self, call: Look) -> Answer:
+        cells = (self.batch.cells[index] for index in call.cells)
+        return Levels(flat([self.world.levels.get(cell, EMPTY) for cell in cells]))
+
+    def _check(self, call: Check) -> Answer:
+        fitting = self.world.fitting(self.batch.cells[call.cell], self.now_us)
+        return Done(any(place.name == call.ticket for place in fitting))
+
+    def _known(self, claim_id: str) -> KnownId | None:
+        known = self.world.ids.get(claim_id) if claim_id else None
+        if known is None or known.expires_us <= self.now_us:
+            return None
+        if not known.ended and known.member not in self.world.members:
+            # What it held came back when its member died.
+            known.ended, known.held = True, {}
+        return known
+
+    def _end(self, call: End) -> Answer:
+        known = self._known(call.claim_id)
+        if known is None or known.token != call.token:
+            return Done(False)
+        live = not known.ended
+        if live:
+            self.world.give_back(known.member, known.held)
+            known.ended, known.held = True, {}
+            known.expires_us = self.now_us + DEDUP_US
+        if call.forget:
+            del self.world.ids[call.claim_id]
+        return Done(live)
+
+    def _touch(self, call: Touch) -> Answer:
+        known = self._known(call.claim_id)
+        if known is None or known.token != call.token or known.ended:
+            return Done(False)
+        known.expires_us = self.now_us + call.lease_us + DEDUP_US
+        return Done()
+
+    def _adjust(self, call: Adjust) -> Answer:
+        cell, rule = self.batch.cells[call.cell], self.batch.rules[call.rule]
+        level = self.world.levels.get(cell, EMPTY)
+        if call.units >= 0:
+            self.world.put(cell, risen(rule, aged(rule, level, self.now_us), call.units))
+        else:
+            self.world.put(cell, fallen(rule, level, -call.units, call.taken_us, self.now_us))
+            self.world.freed.add(cell)
+        return Done()
+
+    def _write(self, call: Write) -> Answer:
+        cell, rule = self.batch.cells[call.cell], self.batch.rules[call.rule]
+        self.world.put(cell, risen(rule, Level(0, self.now_us), call.units))
+        self.world.freed.add(cell)
+        return Done()
+
+    def _adopt(self, call: Adopt) -> Answer:
+        if self._known(call.claim_id) is not None:
+            return Done(False)
+        member, held = self.world.members[self.batch.member], self._cells(call.held)
+        for cell, units in held.items():
+            level = self.world.levels.get(cell, EMPTY)
+            self.world.put(cell, Level(level.amount + units, self.now_us))
+            member.held[cell] = member.held.get(cell, 0) + units
+        self.world.token = max(self.world.token, call.token)
+        if call.claim_id:
+            self.world.ids[call.claim_id] = KnownId(
+                digest=call.digest,
+                token=call.token,
+                member=self.batch.member,
+                expires_us=self.now_us + call.lease_us + DEDUP_US,
+                held=held,
+            )
+        return Done()
+
+    def _wait(self, call: Wait) -> Answer:
+        cell = self.batch.cells[call.cell]
+        queue = self.world.queues.setdefault(cell, Queue())
+        member, tenant = self.batch.member, call.tenant
+        for place in queue.places:
+            if (place.member, place.tenant) == (member, tenant):
+                queue.places.remove(place)
+                break
+        arrived = max([self.now_us, *(place.arrived + 1 for place in queue.places)])
+        place = Place(
+            start=queue.start(tenant),
+            urgency=-call.priority,
+            arrived=arrived,
+            member=member,
+            tenant=tenant,
+            cost=call.cost,
+            weight=call.weight,
+            rule=self.batch.rules[call.rule],
+        )
+        queue.places = sorted([*queue.places, place])
+        return Ticket(place.name)
+
+    def _leave(self, call: Leave) -> Answer:
+        cell = self.batch.cells[call.cell]
+        queue = self.world.queues.get(cell, Queue())
+        kept = [place for place in queue.places if place.name != call.ticket]
+        if len(kept) == len(queue.places):
+            return Done(False)
+        queue.places = kept
+        self.world.freed.add(cell)
+        return Done()
+
+    def _cells(self, flat_units: tuple[int, ...]) -> dict[str, int]:
+        return {
+            self.batch.cells[flat_units[index]]: flat_units[index + 1]
+            for index in range(0, len(flat_units), 2)
+        }

@@ -1,0 +1,153 @@
+"""What a shared store knows, as data: levels, members, claim ids, and who waits.
+
+A store loads what a batch touches, lets `domain/shared.apply` change it, and writes back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tidegate.domain.admission import EMPTY, Level, Row, aged, spent
+from tidegate.domain.rule import COUNTER, LOG, Rule
+
+DEDUP_US = 60_000_000
+"""How long an id is remembered after its lease ended; longer than callers wait before a retry."""
+RECLAIMED_MAX = 4
+"""Dead members that one batch takes back from, so that no batch is slow."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Member:
+    """A process: until when it lives, what it holds by cell, and its last batch's reply."""
+
+    expires_us: int
+    held: dict[str, int] = field(default_factory=dict)
+    seq: int = 0
+    reply: bytes = b""
+
+
+@dataclass(slots=True, kw_only=True)
+class KnownId:
+    """A granted claim id. `held` is what its lease holds, empty once it has ended."""
+
+    digest: str
+    token: int
+    member: str
+    expires_us: int
+    held: dict[str, int]
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Place:
+    """A ticket in a queue, in order: served least by weight, most urgent, oldest."""
+
+    start: float
+    urgency: int
+    arrived: int
+    member: str
+    tenant: str
+    cost: int = field(compare=False)
+    weight: int = field(compare=False)
+    rule: Rule = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """What the ticket is called."""
+        return f"{self.arrived}:{self.member}:{self.tenant}"
+
+
+@dataclass(slots=True)
+class Queue:
+    """Who waits at one cell, in order, and how much each tenant was served there by weight."""
+
+    places: list[Place] = field(default_factory=list)
+    served: dict[str, float] = field(default_factory=dict)
+    clock: float = 0.0
+
+    def start(self, tenant: str) -> float:
+        """Return where a tenant stands that comes now: an idle one saved nothing up."""
+        return max(self.clock, self.served.get(tenant, 0.0))
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """What a store loaded for one batch. What it did not find is absent.
+
+    `dead` are expired members, at most `RECLAIMED_MAX`. The cells of `levels` that changed are in
+    `dirty`; whatever else the batch names may have changed, too.
+    """
+
+    levels: dict[str, Level] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+    ids: dict[str, KnownId] = field(default_factory=dict)
+    queues: dict[str, Queue] = field(default_factory=dict)
+    token: int = 0
+    dirty: set[str] = field(default_factory=set)
+    freed: set[str] = field(default_factory=set)
+
+    def put(self, cell: str, level: Level) -> None:
+        """Set a level."""
+        self.levels[cell] = level
+        self.dirty.add(cell)
+
+    def lower(self, cell: str, units: int) -> None:
+        """Give units of a capacity back."""
+        level = self.levels.get(cell, EMPTY)
+        self.put(cell, Level(max(0, level.amount - units), level.at_us, level.past))
+        self.freed.add(cell)
+
+    def give_back(self, name: str, held: dict[str, int]) -> None:
+        """Give back what a member holds, but no more than it does."""
+        member = self.members.get(name)
+        if member is None:
+            return
+        for cell, units in held.items():
+            mine = member.held.pop(cell, 0)
+            if mine > units:
+                member.held[cell] = mine - units
+            self.lower(cell, min(units, mine))
+
+    def fitting(self, cell: str, now_us: int) -> list[Place]:
+        """Return the first tickets at a cell, as long as there is room for all of them."""
+        queue = self.queues.get(cell)
+        fitting: list[Place] = []
+        units = 0
+        for place in queue.places if queue is not None else ():
+            level = aged(place.rule, self.levels.get(cell, EMPTY), now_us)
+            units += place.cost
+            taken = spent(place.rule, level, now_us) + units * place.rule.unit
+            if taken > place.rule.ceiling:
+                break
+            fitting.append(place)
+        return fitting
+
+    def reclaim(self, now_us: int) -> None:
+        """Take back what dead members held, and forget their tickets."""
+        dead = sorted(
+            (member.expires_us, name)
+            for name, member in self.members.items()
+            if member.expires_us <= now_us
+        )
+        for _, name in dead[:RECLAIMED_MAX]:
+            for cell, units in self.members.pop(name).held.items():
+                self.lower(cell, units)
+            for cell, queue in self.queues.items():
+                kept = [place for place in queue.places if place.member != name]
+                if len(kept) < len(queue.places):
+                    queue.places = kept
+                    self.freed.add(cell)
+
+
+def behind(rows: list[Row], ahead: list[int]) -> list[Row]:
+    """Return the rows as they look to a claim behind others for whom room is kept."""
+    if not any(ahead):
+        return rows
+    seen = []
+    for row, units in zip(rows, ahead, strict=True):
+        if not units or row.via >= 0 or row.rule.kind in (COUNTER, LOG):
+            seen.append(row)
+            continue
+        level = Level(row.level.amount + units * row.rule.unit, row.level.at_us, row.level.past)
+        seen.append(Row(row.rule, row.cost, level, row.via, row.siblings))
+    return seen
