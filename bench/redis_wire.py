@@ -30,7 +30,7 @@ from tests.servers.valkey import Valkey
 
 from tidegate.adapters.redis.address import parse_address
 from tidegate.adapters.redis.blocking_wire import BlockingWire
-from tidegate.adapters.redis.link import Bounds
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.wire import AsyncWire
 
 SCRIPT = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
@@ -135,7 +135,7 @@ def round_of_threads(server: Valkey, batch: int, seconds: float) -> tuple[Sample
 
         single = lambda: client.evalsha(sha, 1, "key:1", "1")  # noqa: E731
         theirs = alone(single if batch == 1 else piped, server, seconds, batch)
-    with BlockingWire(endpoint, deadline_us=DEADLINE_US) as wire:
+    with BlockingWire(endpoint, Bounds(deadline_us=DEADLINE_US)) as wire:
 
         def many() -> object:
             return wire.call_many([("EVALSHA", sha, 1, f"key:{n}", 1) for n in range(batch)])

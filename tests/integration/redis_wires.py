@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.endpoint import Endpoint, Node
-from tidegate.adapters.redis.link import Bounds
 
 PEM = str(Path(__file__).with_name("tls_test.pem"))
 """A certificate for 127.0.0.1 and its key, signed by itself."""
-PATIENT = Bounds(deadline_us=60_000_000)
+PATIENT_US = 60_000_000
+PATIENT = Bounds(connect_timeout_us=PATIENT_US, deadline_us=PATIENT_US)
 SHORT_US = 500_000
-SHORT = Bounds(deadline_us=SHORT_US)
+SHORT = Bounds(connect_timeout_us=PATIENT_US, deadline_us=SHORT_US)
 
 
 def at(port: int) -> Endpoint:

@@ -11,14 +11,16 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.integration.redis_wires import PEM, SHORT_US
+from tests.integration.redis_wires import PATIENT, PEM, SHORT, SHORT_US, at
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import Valkey
 from tidegate.adapters.redis.blocking_wire import BlockingWire
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.endpoint import Endpoint, Node
 from tidegate.adapters.redis.reply import ServerError
 from tidegate.adapters.redis.tls import Tls
@@ -27,16 +29,13 @@ from tidegate.errors import StoreUnavailable
 pytestmark = pytest.mark.needs("valkey_own")
 pytest_plugins = ["tests.servers.fixtures"]
 
-PATIENT_US = 60_000_000
 
-
-def wire_to(port: int, *, deadline_us: int = PATIENT_US, **settings: Any) -> BlockingWire:
-    endpoint = Endpoint(node=Node(host="127.0.0.1", port=port), **settings)
-    return BlockingWire(endpoint, deadline_us=deadline_us)
+def wire_to(port: int, bounds: Bounds = PATIENT, **settings: Any) -> BlockingWire:
+    return BlockingWire(replace(at(port), **settings), bounds)
 
 
 def test_replies_and_refusals(redis_endpoint: Endpoint) -> None:
-    with BlockingWire(redis_endpoint, deadline_us=PATIENT_US) as wire:
+    with BlockingWire(redis_endpoint, PATIENT) as wire:
         assert wire.server["role"] == "master"
         assert wire.call("SET", "key", b"\x00\r\n\xff") == b"OK"
         with pytest.raises(ServerError, match="NOSCRIPT No matching script"):
@@ -51,7 +50,7 @@ def test_replies_and_refusals(redis_endpoint: Endpoint) -> None:
 
 
 def test_threads_get_their_own_replies(redis_endpoint: Endpoint) -> None:
-    with BlockingWire(redis_endpoint, deadline_us=PATIENT_US) as wire:
+    with BlockingWire(redis_endpoint, PATIENT) as wire:
 
         def ask(number: int) -> bool:
             return all(
@@ -89,7 +88,7 @@ def test_a_cut_within_a_reply_costs_the_connection(valkey_proxy: Proxy) -> None:
 
 
 def test_a_silent_server_costs_the_connection_at_the_deadline(valkey_proxy: Proxy) -> None:
-    with wire_to(valkey_proxy.port, deadline_us=SHORT_US) as wire:
+    with wire_to(valkey_proxy.port, SHORT) as wire:
         assert wire.call("PING") == b"PONG"
         valkey_proxy.stall("down")
         started_s = time.monotonic()
@@ -117,7 +116,7 @@ def test_a_trickling_server_does_not_stretch_the_deadline() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
         serving = threads.submit(trickle, listener)
-        with wire_to(listener.getsockname()[1], deadline_us=SHORT_US) as wire:
+        with wire_to(listener.getsockname()[1], SHORT) as wire:
             started_s = time.monotonic()
             with pytest.raises(StoreUnavailable, match="no answer in time"):
                 wire.call("PING")
@@ -140,7 +139,7 @@ def test_nonsense_costs_the_connection(nonsense: bytes) -> None:
 
 
 def test_threads_wait_for_each_other_no_longer_than_for_a_server(valkey_proxy: Proxy) -> None:
-    with wire_to(valkey_proxy.port, deadline_us=SHORT_US) as wire:
+    with wire_to(valkey_proxy.port, SHORT) as wire:
         wire.call("PING")
         valkey_proxy.delay(0.6 * SHORT_US / 1e6, "down")
 
@@ -219,9 +218,7 @@ def test_tls(own_valkey: Valkey) -> None:
         with pytest.raises(StoreUnavailable, match="its certificate is not trusted"):
             wire_to(proxy.port, tls=Tls()).connect()
         proxy.stall()
-        silent = BlockingWire(
-            Endpoint(node=Node(host="127.0.0.1", port=proxy.port), tls=Tls(verify=False)),
-            connect_timeout_us=SHORT_US,
-        )
+        hurried = Bounds(connect_timeout_us=SHORT_US)
+        silent = wire_to(proxy.port, hurried, tls=Tls(verify=False))
         with pytest.raises(StoreUnavailable, match="no answer in time"):
             silent.connect()

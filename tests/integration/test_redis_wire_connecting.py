@@ -14,6 +14,7 @@ from tests.integration.redis_wires import PATIENT, PEM, SHORT_US, at, both_loops
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import Valkey
 from tidegate.adapters.redis.address import parse_address
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.endpoint import Endpoint, Node
 from tidegate.adapters.redis.reply import ServerError
 from tidegate.adapters.redis.tls import Tls
@@ -92,7 +93,7 @@ async def test_a_server_that_accepts_and_is_silent_costs_the_connect_timeout(
 ) -> None:
     valkey_proxy.stall()
     node = Node(host="127.0.0.1", port=valkey_proxy.port)
-    wire = AsyncWire(Endpoint(node=node, tls=tls), PATIENT, connect_timeout_us=SHORT_US)
+    wire = AsyncWire(Endpoint(node=node, tls=tls), Bounds(connect_timeout_us=SHORT_US))
     with pytest.raises(StoreUnavailable, match=r"no answer in time|TLS failed"):
         await wire.connect()
     await wire.close()
@@ -136,7 +137,7 @@ async def test_tls(own_valkey: Valkey, tls: Tls, host: str, reason: str | None) 
     ],
 )
 async def test_an_address_that_leads_nowhere_is_named(node: Node, reason: str) -> None:
-    wire = AsyncWire(Endpoint(node=node))
+    wire = AsyncWire(Endpoint(node=node), PATIENT)
     with pytest.raises(StoreUnavailable, match=f"{node}: {reason}"):
         await wire.connect()
     with pytest.raises(StoreUnavailable, match=f"{node}: not connected"):

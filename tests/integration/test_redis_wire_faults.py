@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from tests.integration.redis_wires import PATIENT, SHORT, SHORT_US, at, both_loops
+from tests.integration.redis_wires import PATIENT, PATIENT_US, SHORT, SHORT_US, at, both_loops
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import Valkey
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.endpoint import Endpoint
-from tidegate.adapters.redis.link import Bounds
 from tidegate.adapters.redis.wire import AsyncWire
 from tidegate.errors import StoreUnavailable
 
@@ -68,7 +68,9 @@ async def test_a_silent_server_costs_the_connection_at_the_deadline(valkey_proxy
 
 async def test_answers_within_the_deadline_never_cost_the_connection(valkey_proxy: Proxy) -> None:
     """Each call is in time although one is always under way for longer than the deadline."""
-    async with AsyncWire(at(valkey_proxy.port), Bounds(deadline_us=1_000_000)) as wire:
+    async with AsyncWire(
+        at(valkey_proxy.port), Bounds(connect_timeout_us=PATIENT_US, deadline_us=1_000_000)
+    ) as wire:
         valkey_proxy.delay(0.1)
         until_s = time.monotonic() + 1.5
 
@@ -128,7 +130,12 @@ async def test_closing_ends_calls_and_attempts(valkey_proxy: Proxy) -> None:
 
 
 async def test_what_waits_is_bounded(valkey_proxy: Proxy) -> None:
-    bounds = Bounds(deadline_us=60_000_000, calls_max=10_000, unsent_bytes_max=2**20)
+    bounds = Bounds(
+        connect_timeout_us=PATIENT_US,
+        deadline_us=PATIENT_US,
+        calls_max=10_000,
+        unsent_bytes_max=2**20,
+    )
     wire = AsyncWire(at(valkey_proxy.port), bounds)
     await wire.connect()
     valkey_proxy.stall("up")

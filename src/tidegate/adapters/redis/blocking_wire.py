@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.endpoint import Endpoint
 from tidegate.adapters.redis.failures import sentence, unavailable
 from tidegate.adapters.redis.reply import (
@@ -38,24 +39,19 @@ class BlockingWire:
 
     Args:
         endpoint: The server.
-        deadline_us: For the reply to a call, or for all replies of one `call_many`.
-        connect_timeout_us: For each address of the host's name, for TLS, and for the password.
+        bounds: When to give up. The deadline holds for all replies of one `call_many` together.
 
     Raises:
         InvalidSetting: a file that TLS needs cannot be read.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        deadline_us: int = 1_000_000,
-        connect_timeout_us: int = 2_000_000,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds | None = None) -> None:
         self.endpoint = endpoint
         self.server: dict[str, str] = {}
         """What the server said of itself when it was connected: server, version, mode, role."""
-        self._deadline_s, self._connect_timeout_s = deadline_us / 1e6, connect_timeout_us / 1e6
+        bounds = bounds or Bounds()
+        self._deadline_s = bounds.deadline_us / 1e6
+        self._connect_timeout_s = bounds.connect_timeout_us / 1e6
         self._tls = endpoint.tls.context() if endpoint.tls else None
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, cast
 
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.endpoint import Endpoint
 from tidegate.adapters.redis.failures import CLOSED, UNREADABLE, sentence, unavailable
 from tidegate.adapters.redis.reply import MORE, Arg, BrokenReply, ServerError, pack, reader
@@ -18,21 +18,6 @@ from tidegate.adapters.redis.reply import MORE, Arg, BrokenReply, ServerError, p
 _RECEIVE_BYTES = 65_536
 _GRACE_S = 0.001
 """The least that an overdue call is given for a last look at what has arrived."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How long and how much a connection waits.
-
-    Attributes:
-        deadline_us: For the reply to a call, from the moment it is made.
-        calls_max: Calls without a reply; more are refused.
-        unsent_bytes_max: What waits for a server that does not read; more is refused.
-    """
-
-    deadline_us: int = 1_000_000
-    calls_max: int = 100_000
-    unsent_bytes_max: int = 64 * 2**20
 
 
 class Link(asyncio.BufferedProtocol):

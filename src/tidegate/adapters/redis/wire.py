@@ -11,9 +11,10 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
+from tidegate.adapters.redis.bounds import Bounds
 from tidegate.adapters.redis.endpoint import Endpoint
 from tidegate.adapters.redis.failures import sentence, unavailable
-from tidegate.adapters.redis.link import Bounds, Link
+from tidegate.adapters.redis.link import Link
 from tidegate.adapters.redis.reply import Arg, BrokenReply, greeting, introduction
 
 _CLOSED_HERE = "closed by this side"
@@ -26,26 +27,17 @@ class AsyncWire:
 
     Args:
         endpoint: The server.
-        bounds: When to give up; see `Bounds`.
-        connect_timeout_us: For everything until the first call can be made: the name, TCP, TLS,
-            the password.
+        bounds: When to give up.
 
     Raises:
         InvalidSetting: a file that TLS needs cannot be read.
     """
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        bounds: Bounds | None = None,
-        *,
-        connect_timeout_us: int = 2_000_000,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds | None = None) -> None:
         self.endpoint = endpoint
         self.server: dict[str, str] = {}
         """What the server said of itself when it was connected: server, version, mode, role."""
         self._bounds = bounds or Bounds()
-        self._connect_timeout_us = connect_timeout_us
         self._tls = endpoint.tls.context() if endpoint.tls else None
         self._link: Link | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -128,7 +120,7 @@ class AsyncWire:
     async def _open(self) -> None:
         link = Link(self.endpoint, self._bounds, asyncio.get_running_loop())
         try:
-            async with asyncio.timeout(self._connect_timeout_us / 1e6):
+            async with asyncio.timeout(self._bounds.connect_timeout_us / 1e6):
                 await self._dial(link)
                 calls = greeting(self.endpoint)
                 replies = await asyncio.gather(*map(link.send, calls))
