@@ -107,12 +107,14 @@ class Adopt(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
 class Wait(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """Take a ticket at a cell: one for each member and tenant, for its most urgent claim.
 
-    While it waits, room for its `cost` is kept from whoever comes after it.
+    While it waits, room for its `cost` is kept from whoever comes after it. Its name is the
+    member's choice, and replaces the one it had there for this tenant.
     """
 
     cell: int
     rule: int
     cost: int
+    ticket: str
     tenant: str
     weight: int
     priority: int
@@ -138,7 +140,8 @@ Call = Admit | GiveBack | End | Touch | Adjust | Look | Write | Adopt | Wait | L
 class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Calls of one member, applied in order as one step.
 
-    `seq` grows by one with each batch. `hello` makes the member known; without it an unknown
+    `seq` grows by one with each batch; 0 is but a sign of life, of a member whose batches may be
+    under way, and is not remembered. `hello` makes the member known; without it an unknown
     member is told that it was lost. `now_us` 0 is the store's own clock.
     """
 
@@ -199,13 +202,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
     changed: bool = True
 
 
-class Ticket(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """The name of a ticket."""
-
-    name: str
-
-
-Answer = Yes | Again | No | Reused | Levels | Done | Ticket
+Answer = Yes | Again | No | Reused | Levels | Done
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False):

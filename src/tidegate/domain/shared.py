@@ -35,7 +35,6 @@ from tidegate.domain.batch import (
     Part,
     Reply,
     Reused,
-    Ticket,
     Touch,
     Wait,
     Write,
@@ -49,11 +48,11 @@ from tidegate.domain.world import DEDUP_US, KnownId, Member, Place, Queue, World
 def handle(world: World, batch: Batch, now_us: int) -> bytes:
     """Apply a batch once, however often it was sent; return the reply as it travels."""
     member = world.members.get(batch.member)
-    if member is not None and member.seq == batch.seq and member.expires_us > now_us:
+    if member is not None and batch.seq and member.seq == batch.seq:
         return member.reply
     reply = msgspec.msgpack.encode(apply(world, batch, now_us))
     member = world.members.get(batch.member)
-    if member is not None and member.seq == batch.seq:
+    if member is not None and batch.seq and member.seq == batch.seq:
         member.reply = reply
     return reply
 
@@ -70,7 +69,7 @@ def apply(world: World, batch: Batch, now_us: int) -> Reply:
             return Reply(now_us, LOST)
         member = world.members[batch.member] = Member(expires_us=0)
     member.expires_us = now_us + batch.ttl_us
-    member.seq = batch.seq
+    member.seq = batch.seq or member.seq
     answers = tuple(step.answer(call) for call in batch.calls)
     return Reply(now_us, APPLIED, answers, step.woken())
 
@@ -268,6 +267,7 @@ class _Step:
                 break
         arrived = max([self.now_us, *(place.arrived + 1 for place in queue.places)])
         place = Place(
+            name=call.ticket,
             start=queue.start(tenant),
             urgency=-call.priority,
             arrived=arrived,
@@ -278,7 +278,7 @@ class _Step:
             rule=self.batch.rules[call.rule],
         )
         queue.places = sorted([*queue.places, place])
-        return Ticket(place.name)
+        return Done()
 
     def _leave(self, call: Leave) -> Answer:
         cell = self.batch.cells[call.cell]

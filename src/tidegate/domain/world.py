@@ -50,11 +50,7 @@ class Place:
     cost: int = field(compare=False)
     weight: int = field(compare=False)
     rule: Rule = field(compare=False)
-
-    @property
-    def name(self) -> str:
-        """What the ticket is called."""
-        return f"{self.arrived}:{self.member}:{self.tenant}"
+    name: str = field(compare=False)
 
 
 @dataclass(slots=True)
