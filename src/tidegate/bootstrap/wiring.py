@@ -21,6 +21,7 @@ from tidegate.adapters.system.secrets import SystemSecrets
 from tidegate.adapters.web.egress_guard import FilteringProxy
 from tidegate.adapters.web.fetcher import HttpFetcher
 from tidegate.bootstrap import workers
+from tidegate.bootstrap.checks import check_rules
 from tidegate.bootstrap.embedded import memory_store
 from tidegate.bootstrap.limits import service_limits
 from tidegate.bootstrap.shell import admin_key, plans_of
@@ -30,6 +31,7 @@ from tidegate.domain.egress import EgressPolicy
 from tidegate.domain.health import PressureLimits
 from tidegate.domain.policy import Policy
 from tidegate.facades.access import Access
+from tidegate.facades.checks import Checks
 from tidegate.facades.extract import Extraction
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Caps, Governed
@@ -77,6 +79,7 @@ class Wiring:
             tenants=self.tenants,
             access=Access(self.tenants, is_admin_key=admin_key(self.settings, self.folder).matches),
             leases=self.leases,
+            checks=self.checks,
             governed=self.governed,
             status=self.status,
             metrics=self.metrics,
@@ -162,6 +165,16 @@ class Wiring:
             claimable=frozenset(
                 limit.resource for limit in self.settings.limits if limit.claimable
             ),
+        )
+
+    @cached_property
+    def checks(self) -> Checks:
+        """What gateways ask."""
+        return Checks(
+            self.gate,
+            rules=check_rules(self.settings, Policy(self.limits)),
+            ledger=self.ledger,
+            clock=self.clock,
         )
 
     @cached_property

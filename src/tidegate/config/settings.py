@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from tidegate.config.gateways import CheckSettings, EnvoySettings, HaproxySettings
 from tidegate.domain.limit import Capacity, Limit, Quota, RateLimit
 from tidegate.domain.period import Period
 from tidegate.errors import InvalidLimit, InvalidSetting
@@ -132,6 +133,9 @@ class Settings(_Section, frozen=True):
     hosts: HostSettings = HostSettings()
     egress: EgressSettings = EgressSettings()
     open_routes: OpenRoutes = OpenRoutes()
+    check: CheckSettings = CheckSettings()
+    envoy: EnvoySettings = EnvoySettings()
+    haproxy: HaproxySettings = HaproxySettings()
     limits: tuple[LimitSettings, ...] = ()
     plans: dict[str, PlanSettings] = {}
 

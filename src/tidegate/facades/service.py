@@ -16,6 +16,7 @@ from tidegate.domain.policy import Policy
 from tidegate.domain.rule import rule_of
 from tidegate.domain.usage import UsageTotals
 from tidegate.facades.access import Access
+from tidegate.facades.checks import Checks
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Governed
 from tidegate.facades.leases import Leases
@@ -62,6 +63,7 @@ class Service:
         tenants: Tenants,
         access: Access,
         leases: Leases,
+        checks: Checks,
         governed: Governed,
         status: Status,
         metrics: Metrics,
@@ -72,6 +74,7 @@ class Service:
         workers: list[tuple[Step, Step]],
     ) -> None:
         self.gate, self.tenants, self.access, self.leases = gate, tenants, access, leases
+        self.checks = checks
         self.governed, self.status, self.metrics = governed, status, metrics
         self.metrics_text = exposition
         self._limits, self._ledger, self._clock = limits, ledger, clock
@@ -79,6 +82,10 @@ class Service:
         self._stops: list[Step] = []
         tenants.changed = self.apply_quotas
         self._loops: list[asyncio.Task[None]] = []
+
+    def run_beside(self, start: Step, stop: Step) -> None:
+        """Also run this from `start` to `stop`: started last, stopped first."""
+        self._workers.append((start, stop))
 
     async def start(self) -> None:
         """Start every part. What had started is stopped again if one fails.

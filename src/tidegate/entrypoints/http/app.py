@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from tidegate.bootstrap import Settings
 from tidegate.entrypoints.http import admin, claims, operations, unreadable, workloads
+from tidegate.entrypoints.http.check import Carrier, GatewayRoutes
 from tidegate.entrypoints.http.frame import Frame
 from tidegate.facades.service import Service
 
@@ -43,7 +44,9 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
     closed = frozenset(
         name for name in ("health", "metrics", "docs") if not getattr(open_routes, name)
     )
-    return Frame(app, service, body_max_bytes=settings.body_max_bytes, closed=closed)
+    routes = GatewayRoutes(app, service, settings)
+    frame = Frame(routes, service, body_max_bytes=settings.body_max_bytes, closed=closed)
+    return Carrier(frame, settings)
 
 
 def _summed_up(router: APIRouter) -> APIRouter:

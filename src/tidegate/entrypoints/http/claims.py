@@ -83,7 +83,8 @@ async def renew(
 @router.delete("/leases/{lease_id}", status_code=204, responses=PROBLEMS)
 async def release(lease_id: str, tenant: TenantPart, service: ServicePart) -> Response:
     """Give back what a lease holds. Doing it again changes nothing."""
-    await service.leases.release(tenant.id, lease_id)
+    if not service.checks.release(tenant.id, lease_id):
+        await service.leases.release(tenant.id, lease_id)
     return Response(status_code=204)
 
 

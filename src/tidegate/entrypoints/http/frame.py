@@ -36,7 +36,7 @@ LINGER_MAX_BYTES = 256 * 2**20
 """How long and how much is still taken in from a client that sends too much: it reads the answer
 only after it has sent everything, and loses it if the connection is reset before."""
 
-_log = structlog.get_logger("tidegate.http")
+_log, _levels = structlog.get_logger("tidegate.http"), logging.getLogger("tidegate.http")
 
 OPEN_PATHS = {
     "/healthz": "health",
@@ -45,6 +45,8 @@ OPEN_PATHS = {
     "/openapi.json": "docs",
     "/docs": "docs",
 }
+QUIET = {*OPEN_PATHS, "/v1/check", "/v1/release"}
+"""Logged for debugging only: a line costs as much as a check, and gateways keep their own log."""
 
 
 class Frame:
@@ -138,7 +140,9 @@ class Frame:
         template = getattr(route, "path", "unmatched")
         method = exchange.method
         self._service.metrics.http(template, method, exchange.status, elapsed_us)
-        level = logging.DEBUG if template in OPEN_PATHS else logging.INFO
+        level = logging.DEBUG if template in QUIET else logging.INFO
+        if not _levels.isEnabledFor(level):
+            return
         _log.log(
             level,
             "request",
