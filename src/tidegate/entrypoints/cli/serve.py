@@ -19,6 +19,7 @@ from tidegate import bootstrap
 from tidegate.bootstrap import Settings
 from tidegate.entrypoints.cli.output import say
 from tidegate.entrypoints.ending import Ending
+from tidegate.entrypoints.gateways import listen_for_gateways
 from tidegate.entrypoints.http import listener as listening
 
 
@@ -77,6 +78,7 @@ def _serve(settings: Settings, environ: dict[str, str], listener: socket.socket)
             say("There are no tenants yet: tidegate tenant create NAME")
 
     service = bootstrap.open_service(settings, folder)
+    listen_for_gateways(service, settings)
     fresh = key.ensure()
     return lambda ending: server.serve(settings, service, listener, ready, ending)
 
@@ -96,6 +98,7 @@ def _serve_demo(settings: Settings, environ: dict[str, str], listener: socket.so
         try:
             opened = demo.opened_for(settings, site.port)
             service = bootstrap.open_service(opened, folder)
+            listen_for_gateways(service, opened)
             welcome = demo.Welcome(site, folder.path)
             await server.serve(opened, service, listener, welcome.say, ending)
         finally:
