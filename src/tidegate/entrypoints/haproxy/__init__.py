@@ -1,0 +1,1 @@
+"""The agent that HAProxy asks through its stream processing offload engine (SPOE)."""
