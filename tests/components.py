@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tests.gateways import places
 from tests.servers import found
 from tidegate.adapters.chromium.binary import find_binary
 from tidegate.errors import BrowserUnavailable
@@ -54,6 +55,10 @@ def _cgroup_v2() -> bool:
     except OSError:
         return False
     return True
+
+
+def _gateway(name: str) -> bool:
+    return places.binary(name) is not None
 
 
 def _ipv6() -> bool:
@@ -112,12 +117,17 @@ def _gpu() -> bool:
 
 
 PROBES: dict[str, Callable[[], bool]] = {
+    "caddy": partial(_gateway, "caddy"),
     "cgroup_v2": _cgroup_v2,
     "chromium": _chromium,
     "curl": _curl,
+    "envoy": partial(_gateway, "envoy"),
+    "envoy_messages": lambda: (places.MESSAGES / "grpc").is_dir(),
     "gpu": _gpu,
+    "haproxy": partial(_gateway, "haproxy"),
     "ipv6": _ipv6,
     "linux_proc": _linux_proc,
+    "nginx": partial(_gateway, "nginx"),
     "pdfium": partial(_module, "pypdfium2"),
     "playwright": partial(_module, "playwright"),
     "postgres": _postgres,
