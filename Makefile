@@ -4,7 +4,7 @@
 # One install at a time, also under `make -j`.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help install run test check wasm bench lock clean
+.PHONY: help install run test test-gateways check wasm bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -19,8 +19,13 @@ run: ## install, then serve the demo; more options with ARGS="--port 9000"
 
 test: ## install, check, and run all tests with coverage
 	@scripts/install.sh run test browser
+	@scripts/gateways.sh install
 	@scripts/check.sh
 	@scripts/test.sh
+
+test-gateways: ## run the tests against real gateways, put into build/gateways
+	@scripts/install.sh run test
+	@scripts/gateways.sh test $(ARGS)
 
 check: ## format, lint, types and the house rules
 	@scripts/install.sh run test
