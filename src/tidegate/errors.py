@@ -19,6 +19,7 @@ TidegateError
 │   ├── TenantExists
 │   ├── GenerationConflict   somebody else changed the tenant first
 │   └── LeaseLost            the lease expired or was reclaimed; stop the work
+├── WouldBlock               no answer without asking a store over the network
 ├── AdmissionDenied          a claim was refused; carries the `Denied` value
 │   └── RateLimitExceeded    the same of a tenant, in the words of `compat.riptide`
 ├── WorkFailed               admitted work that did not succeed
@@ -186,6 +187,15 @@ class LeaseLost(Conflict):
     def __init__(self, lease_id: str) -> None:
         super().__init__(f"lease {lease_id!r} is no longer held")
         self.lease_id = lease_id
+
+
+class WouldBlock(TidegateError):
+    """A call that must not wait was asked for what only a store over the network knows.
+
+    Use the call's waiting form.
+    """
+
+    code = "would_block"
 
 
 class AdmissionDenied(TidegateError):

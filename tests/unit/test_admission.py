@@ -18,7 +18,7 @@ BROWSERS = rule_of(Capacity("browsers", units=3), NOW_US)
 
 
 def full(rule: Rule, cost: int = 1) -> Row:
-    return Row(rule, cost, Level(rule.ceiling, NOW_US))
+    return Row(rule, cost, Level(rule.ceiling, NOW_US, (), rule.unit))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_refusal_charges_nothing_and_a_grant_charges_all() -> None:
     free = Row(HOST, 1)
     assert decide([free, full(BROWSERS)], NOW_US).levels is None
     levels = decide([free, Row(BROWSERS, 1, Level(2, NOW_US))], NOW_US).levels
-    assert levels == [Level(HOST.unit, NOW_US), Level(3, NOW_US)]
+    assert levels == [Level(HOST.unit, NOW_US, (), HOST.unit), Level(3, NOW_US)]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ def test_a_refusal_charges_nothing_and_a_grant_charges_all() -> None:
 )
 def test_ageing(rule: Rule, later_us: int, level: int | None) -> None:
     verdict = decide([full(rule)], NOW_US + later_us)
-    expected = None if level is None else [Level(level * rule.unit, NOW_US + later_us)]
+    expected = (
+        None if level is None else [Level(level * rule.unit, NOW_US + later_us, (), rule.unit)]
+    )
     assert verdict.levels == expected
 
 

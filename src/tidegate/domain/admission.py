@@ -24,12 +24,14 @@ class Level(msgspec.Struct, frozen=True, gc=False):
     """What a cell holds: `amount` in ticks of its rule, as of `at_us`.
 
     `past` is what a sliding window remembers besides: of two counters the older one, in units; of
-    an exact one the instant and the units of each take, oldest first, flat.
+    an exact one the instant and the units of each take, oldest first, flat. `unit` are the ticks
+    that a unit had when it was written: a rate may have been changed since.
     """
 
     amount: int = 0
     at_us: int = 0
     past: tuple[int, ...] = ()
+    unit: int = 1
 
 
 EMPTY = Level()
@@ -132,6 +134,9 @@ def aged(rule: Rule, level: Level, now_us: int) -> Level:
     now_us = max(now_us, level.at_us)
     amount, past = level.amount, level.past
     if rule.kind == RATE:
+        if level.unit != rule.unit and amount:
+            # In units it stays what it was. Rounded up to a whole one: exact in every language.
+            amount = -(-amount // level.unit) * rule.unit
         amount = max(0, amount - rule.drain * (now_us - level.at_us))
     elif rule.kind == WINDOW:
         if level.at_us < window_of(rule, now_us)[0]:
@@ -147,7 +152,7 @@ def aged(rule: Rule, level: Level, now_us: int) -> Level:
             amount -= past[first + 1]
             first += 2
         past = past[first:] if first else past
-    return Level(amount, now_us, past)
+    return Level(amount, now_us, past, rule.unit)
 
 
 def risen(rule: Rule, level: Level, cost: int) -> Level:
@@ -158,9 +163,9 @@ def risen(rule: Rule, level: Level, cost: int) -> Level:
             past = (*past[:-1], past[-1] + cost)
         else:
             past = (*past, level.at_us, cost)
-        return Level(level.amount + cost, level.at_us, past)
+        return Level(level.amount + cost, level.at_us, past, level.unit)
     ticks = cost if rule.kind == COUNTER else cost * rule.unit
-    return Level(level.amount + ticks, level.at_us, level.past)
+    return Level(level.amount + ticks, level.at_us, level.past, level.unit)
 
 
 def fallen(rule: Rule, level: Level, units: int, taken_us: int, now_us: int) -> Level:
@@ -181,13 +186,14 @@ def fallen(rule: Rule, level: Level, units: int, taken_us: int, now_us: int) -> 
                 units -= units_back
                 amount -= units_back
         kept = [n for i in range(0, len(back), 2) if back[i + 1] for n in back[i : i + 2]]
-        return Level(amount, level.at_us, tuple(kept))
+        return Level(amount, level.at_us, tuple(kept), level.unit)
     if rule.kind == COUNTER:
         turns = level.at_us // rule.length_us - taken_us // rule.length_us
         if turns == 1 and past:
-            return Level(amount, level.at_us, (max(0, past[0] - units),))
-        return Level(max(0, amount - units) if turns <= 0 else amount, level.at_us, past)
-    return Level(max(0, amount - units * rule.unit), level.at_us, past)
+            return Level(amount, level.at_us, (max(0, past[0] - units),), level.unit)
+        amount = max(0, amount - units) if turns <= 0 else amount
+        return Level(amount, level.at_us, past, level.unit)
+    return Level(max(0, amount - units * rule.unit), level.at_us, past, level.unit)
 
 
 def spent(rule: Rule, level: Level, now_us: int) -> int:

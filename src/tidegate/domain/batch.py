@@ -191,7 +191,7 @@ class Reused(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
 
 
 class Levels(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
-    """What was looked at: amount, instant, number of past values, past values, and so on."""
+    """What was looked at: amount, instant, unit, number of past values, these, and so on."""
 
     levels: tuple[int, ...]
 
@@ -223,10 +223,10 @@ def levels_of(answer: Levels) -> list[Level]:
     """Return levels as the rule knows them."""
     numbers, index, levels = answer.levels, 0, []
     while index < len(numbers):
-        size = numbers[index + 2]
-        past = tuple(numbers[index + 3 : index + 3 + size])
-        levels.append(Level(numbers[index], numbers[index + 1], past))
-        index += 3 + size
+        size = numbers[index + 3]
+        past = tuple(numbers[index + 4 : index + 4 + size])
+        levels.append(Level(numbers[index], numbers[index + 1], past, numbers[index + 2]))
+        index += 4 + size
     return levels
 
 
@@ -234,5 +234,5 @@ def flat(levels: list[Level]) -> tuple[int, ...]:
     """Return levels as they travel."""
     numbers: list[Any] = []
     for level in levels:
-        numbers += (level.amount, level.at_us, len(level.past), *level.past)
+        numbers += (level.amount, level.at_us, level.unit, len(level.past), *level.past)
     return tuple(numbers)

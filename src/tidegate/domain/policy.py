@@ -21,6 +21,7 @@ COHORT = "cohort:"
 """First part of the scope at which a cohort refuses; no tenant has such an id."""
 ID_LENGTH_MAX = 200
 WEIGHT_MAX = 1_000_000
+NEVER_US = 2**53
 RULES_MAX = 100_000
 """Rules that are remembered by scope, where overrides make them differ."""
 
@@ -47,7 +48,8 @@ class Policy:
         weights: Mapping[str, int] | None = None,
     ) -> None:
         self.limits: tuple[Limit, ...] = tuple(limits)
-        self._overrides = Overrides(overrides or {})
+        self.given_overrides = dict(overrides or {})
+        self._overrides = Overrides(self.given_overrides)
         self._by_resource: dict[str, list[Limit]] = {}
         self._by_name: dict[str, Limit] = {}
         self._rules: dict[tuple[str, tuple[str, ...] | None], Rule] = {}
@@ -84,6 +86,10 @@ class Policy:
         if isinstance(limit, Capacity) and limit.is_shared and scope[0] not in self.cohort_of:
             return replace(limit, lend=0, borrow=0)
         return limit
+
+    def limit_named(self, name: str) -> Limit:
+        """Return a limit as it was given. The name must exist."""
+        return self._by_name[name]
 
     def limits_on(self, resource: str) -> list[Limit]:
         """Return the limits on a resource; none if there is no such resource."""
@@ -137,6 +143,16 @@ class Policy:
                 lendable += lends
                 kept[member] = own.effective - lends
         return name, cohort_rule(lendable), kept
+
+    def hold_end_us(self, claim: Claim, granted_us: int) -> int:
+        """Return when a lease of the claim ends at the latest, however often it is renewed."""
+        longest_us = [
+            limit.hold_max_us
+            for resource in claim.hold
+            for limit in self.limits_on(resource)
+            if isinstance(limit, Capacity) and limit.hold_max_us is not None
+        ]
+        return granted_us + min(longest_us, default=NEVER_US)
 
     def ask(self, claim: Claim, *, lease_us: int, now_us: int, holder: str = "") -> Ask:
         """Resolve a claim.

@@ -114,7 +114,7 @@ class _Step:
             return Again(known.token, known.member, known.expires_us, known.ended)
         rows = [self._row(part) for part in call.parts]
         ahead = [self._ahead(call, part) for part in call.parts]
-        verdict = decide(behind(rows, ahead), self.now_us)
+        verdict = decide(behind(rows, ahead, self.now_us), self.now_us)
         if verdict.levels is None:
             wait_us = -1 if verdict.wait_us is None else verdict.wait_us
             return No(verdict.refused, verdict.remaining, wait_us)
@@ -234,7 +234,7 @@ class _Step:
 
     def _write(self, call: Write) -> Answer:
         cell, rule = self.batch.cells[call.cell], self.batch.rules[call.rule]
-        self.world.put(cell, risen(rule, Level(0, self.now_us), call.units))
+        self.world.put(cell, risen(rule, Level(0, self.now_us, (), rule.unit), call.units))
         self.world.freed.add(cell)
         return Done()
 

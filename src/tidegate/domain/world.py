@@ -90,7 +90,7 @@ class World:
     def lower(self, cell: str, units: int) -> None:
         """Give units of a capacity back."""
         level = self.levels.get(cell, EMPTY)
-        self.put(cell, Level(max(0, level.amount - units), level.at_us, level.past))
+        self.put(cell, Level(max(0, level.amount - units), level.at_us))
         self.freed.add(cell)
 
     def give_back(self, name: str, held: dict[str, int]) -> None:
@@ -135,7 +135,7 @@ class World:
                     self.freed.add(cell)
 
 
-def behind(rows: list[Row], ahead: list[int]) -> list[Row]:
+def behind(rows: list[Row], ahead: list[int], now_us: int) -> list[Row]:
     """Return the rows as they look to a claim behind others for whom room is kept."""
     if not any(ahead):
         return rows
@@ -144,6 +144,7 @@ def behind(rows: list[Row], ahead: list[int]) -> list[Row]:
         if not units or row.via >= 0 or row.rule.kind in (COUNTER, LOG):
             seen.append(row)
             continue
-        level = Level(row.level.amount + units * row.rule.unit, row.level.at_us, row.level.past)
+        level = aged(row.rule, row.level, now_us)
+        level = Level(level.amount + units * row.rule.unit, level.at_us, (), level.unit)
         seen.append(Row(row.rule, row.cost, level, row.via, row.siblings))
     return seen

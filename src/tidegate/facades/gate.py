@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -15,7 +15,7 @@ from tidegate.errors import LeaseLost, LeaseUnknown
 from tidegate.facades.desk import Desk, Precheck, Stopwatch
 from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
 from tidegate.facades.shares import Shares
-from tidegate.facades.turn import HoldTerms
+from tidegate.facades.turn import HoldTerms, Turn
 from tidegate.facades.waiting import WaitQueue
 from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore
 from tidegate.ports.clock import Clock
@@ -265,6 +265,15 @@ class AdmissionGate:
         """Return why the gate is closed for the claim before any limit is asked, and count it."""
         denied = self._desk.precheck(claim)
         return None if denied is None else self._desk.count(denied)
+
+    def turn(
+        self, claim: Claim, terms: HoldTerms, wake: Callable[[], object], now_s: float
+    ) -> Turn:
+        """Return the turn of a claim, already asked for; used by the guards."""
+        return Turn(self, claim, terms, wake, now_s)
+
+    def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
+        """Do nothing: within one process a lease is lost only when its renewal says so."""
 
     def elapsed_s(self) -> float:
         """Return seconds since some fixed moment, for deadlines of waiting threads."""

@@ -8,25 +8,49 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Granted
-from tidegate.domain.lease import Outcome
+from tidegate.domain.lease import Lease, Outcome
 from tidegate.errors import LeaseLost, WorkTimeout
-from tidegate.facades.turn import HoldTerms, Turn
+from tidegate.facades.turn import AnyTurn, HoldTerms
 
-if TYPE_CHECKING:
-    from tidegate.facades.gate import AdmissionGate
+
+class Holder(Protocol):
+    """The gate, as guards know it."""
+
+    @property
+    def renewals(self) -> Renewals:
+        """The renewals of guards in threads."""
+        ...
+
+    def turn(
+        self, claim: Claim, terms: HoldTerms, wake: Callable[[], object], now_s: float
+    ) -> AnyTurn:
+        """Return the turn of a claim, already asked for."""
+        ...
+
+    def renew(self, lease_id: str, *, lease_s: float) -> int:
+        """Move a lease's expiry. Raises LeaseLost."""
+        ...
+
+    def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
+        """Call `lost`, from any thread, when the lease is lost although nobody gave it back."""
+        ...
+
+    def elapsed_s(self) -> float:
+        """Return seconds since some fixed moment."""
+        ...
 
 
 class AsyncHold:
     """`async with` around work that holds a claim. Made by `AdmissionGate.hold`; used once."""
 
-    def __init__(self, gate: AdmissionGate, claim: Claim, terms: HoldTerms) -> None:
+    def __init__(self, gate: Holder, claim: Claim, terms: HoldTerms) -> None:
         self._gate, self._claim, self._terms = gate, claim, terms
         self._renewal: asyncio.TimerHandle | None = None
-        self._lost = False
+        self._lost = self._left = False
 
     async def __aenter__(self) -> Granted:
         granted = await wait_for_grant(self._gate, self._claim, self._terms)
@@ -34,7 +58,9 @@ class AsyncHold:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
-        self._arm(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._gate.watch(granted, lambda: loop.call_soon_threadsafe(self._lose))
+        self._arm(loop)
         return granted
 
     async def __aexit__(
@@ -43,6 +69,7 @@ class AsyncHold:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._left = True
         if self._renewal is not None:
             self._renewal.cancel()
         self._lease.release(outcome_of(kind))
@@ -62,13 +89,17 @@ class AsyncHold:
         try:
             self._gate.renew(self._lease.id, lease_s=self._terms.lease_s)
         except LeaseLost:
-            self._lost = True
-            self._task.cancel()
+            self._lose()
         else:
             self._arm(loop)
 
+    def _lose(self) -> None:
+        if not self._lost and not self._left:
+            self._lost = True
+            self._task.cancel()
 
-async def wait_for_grant(gate: AdmissionGate, claim: Claim, terms: HoldTerms) -> Granted:
+
+async def wait_for_grant(gate: Holder, claim: Claim, terms: HoldTerms) -> Granted:
     """Wait for a claim without a guard: the caller releases or renews the lease.
 
     Raises:
@@ -76,7 +107,7 @@ async def wait_for_grant(gate: AdmissionGate, claim: Claim, terms: HoldTerms) ->
     """
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
-    turn = Turn(gate, claim, terms, lambda: loop.call_soon_threadsafe(event.set), loop.time())
+    turn = gate.turn(claim, terms, lambda: loop.call_soon_threadsafe(event.set), loop.time())
     try:
         while (wait_s := turn.poll(loop.time())) is not None:
             # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets the event.
@@ -93,13 +124,13 @@ async def wait_for_grant(gate: AdmissionGate, claim: Claim, terms: HoldTerms) ->
 class SyncHold:
     """`with` around work that holds a claim. Made by `AdmissionGate.hold_sync`; used once."""
 
-    def __init__(self, gate: AdmissionGate, claim: Claim, terms: HoldTerms) -> None:
+    def __init__(self, gate: Holder, claim: Claim, terms: HoldTerms) -> None:
         self._gate, self._claim, self._terms = gate, claim, terms
 
     def __enter__(self) -> Granted:
         event = threading.Event()
         now_s = self._gate.elapsed_s
-        turn = Turn(self._gate, self._claim, self._terms, event.set, now_s())
+        turn = self._gate.turn(self._claim, self._terms, event.set, now_s())
         try:
             while (wait_s := turn.poll(now_s())) is not None:
                 event.wait(None if wait_s == inf else wait_s)

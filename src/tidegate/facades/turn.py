@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -27,6 +27,22 @@ class HoldTerms:
     lease_s: float
     capacities_only: bool
     holder: str
+
+
+class AnyTurn(Protocol):
+    """A claim's turn, over whichever store."""
+
+    def poll(self, now_s: float) -> float | None:
+        """Return the seconds to wait for `wake` (may be infinite), or None once answered."""
+        ...
+
+    def result(self) -> Granted:
+        """Return the grant, which the caller now has to release, or raise AdmissionDenied."""
+        ...
+
+    def abandon(self) -> None:
+        """Leave the queue without a trace; a grant that came meanwhile is given back."""
+        ...
 
 
 class Turn:

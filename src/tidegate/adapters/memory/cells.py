@@ -163,7 +163,7 @@ class Table:
         if stored < 0:
             stored = self.old.get(key, 0)
         if self.kind == RATE:
-            return Level(max(0, stored - now_us * terms.drain), now_us)
+            return Level(max(0, stored - now_us * terms.drain), now_us, (), terms.unit)
         return Level(stored, now_us)
 
     def store(self, key: object, level: Level, now_us: int) -> None:

@@ -13,7 +13,7 @@ from typing import get_args
 
 from tidegate.adapters.memory.claim_ids import ClaimIds
 from tidegate.adapters.memory.lease_table import LeaseTable
-from tidegate.adapters.memory.settling import adjust, adopted, hold_end_us
+from tidegate.adapters.memory.settling import adjust, adopted
 from tidegate.adapters.memory.stock import give_back
 from tidegate.adapters.memory.tables import Tables
 from tidegate.domain.claim import Claim
@@ -166,7 +166,7 @@ class MemoryLeases:
             kept = self.leases.get(lease)
             if kept is None:
                 raise LeaseLost(lease.id)
-            ends_us = hold_end_us(kept)
+            ends_us = self.tables.policy.hold_end_us(kept.claim, kept.granted_us)
             kept.renewed_us = now
             kept.lease_us = min(lease_us, ends_us - now)
             self.leases.moved(kept)

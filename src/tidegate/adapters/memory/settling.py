@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.adapters.memory.cells import Table, key_of
-from tidegate.adapters.memory.tables import NEVER_US, Tables
+from tidegate.adapters.memory.tables import Tables
 from tidegate.domain.admission import aged, fallen, risen
 from tidegate.domain.ask import scope_of
 from tidegate.domain.decision import Granted
 from tidegate.domain.lease import Lease, LeaseOwner, LeaseRecord
-from tidegate.domain.limit import Capacity
 from tidegate.errors import InvalidClaim
 
 
@@ -51,16 +50,6 @@ def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int)
         tuple(rows),
         known_as=record.id,
     )
-
-
-def hold_end_us(lease: Lease) -> int:
-    """Return when the lease ends at the latest, however often it is renewed."""
-    ends_us = NEVER_US
-    for index in range(0, len(lease.rows), 3):
-        limit = lease.rows[index].limit
-        if isinstance(limit, Capacity) and limit.hold_max_us is not None:
-            ends_us = min(ends_us, lease.granted_us + limit.hold_max_us)
-    return ends_us
 
 
 def _move(tables: Tables, table: Table, lease: Lease, units: int, now_us: int) -> None:

@@ -1,0 +1,1 @@
+"""The gate over a store that several processes share."""

@@ -1,0 +1,264 @@
+"""Claims, leases and levels as requests to the store, and its answers as decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from tidegate.domain.ask import Ask
+from tidegate.domain.batch import (
+    Adjust,
+    Adopt,
+    Answer,
+    Call,
+    Done,
+    End,
+    GiveBack,
+    Levels,
+    Touch,
+    Write,
+)
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Decision, Granted
+from tidegate.domain.lease import Lease, LeaseRecord, Outcome
+from tidegate.domain.policy import Policy
+from tidegate.errors import LeaseLost, TidegateError
+from tidegate.facades.sharing.outbox import Naming, Request, cell_name, ignored
+from tidegate.facades.sharing.questions import (
+    Question,
+    Seen,
+    Terms,
+    check_actual,
+    digest_of,
+    held_by,
+    id_of,
+    look_at,
+)
+from tidegate.facades.sharing.session import Session
+
+Heard = Callable[[Decision | TidegateError], None]
+
+
+class Clerk:
+    """Speaks for one session, and is the owner of its leases.
+
+    Giving back needs no answer: tasks do not wait for it, threads carry it at once.
+
+    Args:
+        policy: The limits in force at first.
+        send: Gets the wire going after something was asked.
+        flush: Carries it, where callers do that themselves.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        policy: Policy,
+        *,
+        send: Callable[[], None],
+        flush: Callable[[], None],
+    ) -> None:
+        self.session, self.policy, self._send, self._flush = session, policy, send, flush
+        self.granted = 0
+        self.released: Counter[str] = Counter()
+        self.shadowed: Counter[str] = Counter()
+        self.expired: list[LeaseRecord] = []
+
+    @property
+    def lease_prefix(self) -> str:
+        """See `LeaseOwner.lease_prefix`."""
+        return self.session.lease_prefix
+
+    def admit(self, claim: Claim, terms: Terms, heard: Heard) -> None:
+        """Ask for a claim. Raises InvalidClaim."""
+        self.expire()
+        question = Question(self, claim, terms, heard)
+        # Wrong claims are refused before they travel.
+        question.resolve()
+        self._ask(
+            Request(
+                calls=question.calls,
+                answered=question.answered,
+                failed=heard,
+                late=question.late,
+            )
+        )
+
+    def release(self, lease: Lease, outcome: Outcome = "success") -> bool:
+        """Give back what a lease holds; False if it was not live here."""
+        with self.session.lock:
+            kept = self.session.holdings.pop(lease)
+            if kept is None and not lease.known_as:
+                return False
+            self.give_back(kept or lease)
+            self.released[outcome] += 1
+        self._flush()
+        return True
+
+    def give_back(self, lease: Lease, *, forget: bool = False) -> None:
+        """Let the store have what a lease holds, whether or not it is kept here."""
+        claim_id, held = id_of(lease.claim), lease.rows
+
+        def calls(naming: Naming) -> Sequence[Call]:
+            if claim_id:
+                return (End(claim_id, lease.fencing_token, forget),)
+            return (GiveBack(_flat(naming, held)),) if held else ()
+
+        self.tell(calls)
+
+    def settle(self, lease: Lease, actual: Mapping[str, int]) -> bool:
+        """Replace the amounts a lease took by those really used; False if that was done before."""
+        check_actual(lease.claim, actual)
+        with self.session.lock:
+            kept = self.session.holdings.get(lease) or lease
+            if kept.settled:
+                return False
+            kept.settled = lease.settled = True
+        self._adjust(lease, {r: n - lease.claim.take[r] for r, n in actual.items()})
+        self._flush()
+        return True
+
+    def void(self, lease: Lease) -> None:
+        """Take back a grant whose holder never heard of it, with all it took; free its id."""
+        with self.session.lock:
+            self.session.holdings.pop(lease)
+            if not lease.settled:
+                lease.settled = True
+                self._adjust(lease, {r: -n for r, n in lease.claim.take.items()})
+            self.give_back(lease, forget=True)
+
+    def renew(self, lease: Lease, lease_us: int) -> int:
+        """Move a lease's expiry; nothing travels but, with the next batch, the claim's id.
+
+        Raises:
+            LeaseLost: it was released, it expired, or the store has lost this process.
+        """
+        with self.session.lock:
+            self.expire()
+            kept = self.session.holdings.get(lease)
+            if kept is None:
+                raise LeaseLost(lease.id)
+            now_us = self.session.now_us()
+            left_us = self.policy.hold_end_us(kept.claim, kept.granted_us) - now_us
+            kept.renewed_us, kept.lease_us = now_us, min(lease_us, left_us)
+            self.session.holdings.moved(kept)
+            claim_id = id_of(kept.claim)
+        if claim_id:
+            self._touch(kept, claim_id, lease_us)
+        return kept.expires_us
+
+    def expire(self) -> None:
+        """Give back what has expired."""
+        expiry_us = self.session.holdings.next_expiry_us()
+        if expiry_us is None or expiry_us > self.session.now_us():
+            return
+        with self.session.lock:
+            for lease in self.session.holdings.expired(self.session.now_us()):
+                self.expired.append(lease.record())
+                self.give_back(lease)
+
+    def adopt(self, record: LeaseRecord) -> None:
+        """Hold what a lease of an earlier process holds, even above the ceiling. Idempotent."""
+        with self.session.lock:
+            if self.session.holdings.find(record.id) is not None:
+                return
+            ask = self.policy.holding(record, self.session.now_us())
+            held = held_by(ask, None)
+            now_us = self.session.now_us()
+            lease = Granted(
+                record.fencing_token,
+                record.claim,
+                self,
+                now_us,
+                record.expires_us - now_us,
+                record.holder,
+                held,
+                known_as=record.id,
+            )
+            self.session.holdings.add(lease)
+
+        def calls(naming: Naming) -> Sequence[Call]:
+            return (
+                Adopt(
+                    _flat(naming, held),
+                    id_of(record.claim),
+                    digest_of(record.claim),
+                    record.fencing_token,
+                    lease.lease_us,
+                ),
+            )
+
+        self.tell(calls)
+
+    def look(self, ask: Callable[[], Ask], heard: Callable[[Seen | TidegateError], None]) -> None:
+        """Read the levels of an ask's cells."""
+        seen: list[Ask] = []
+
+        def calls(naming: Naming) -> Sequence[Call]:
+            seen[:] = [ask()]
+            return (look_at(seen[0], naming),)
+
+        def answered(answers: Sequence[Answer]) -> None:
+            answer = answers[0]
+            assert isinstance(answer, Levels)
+            heard(Seen(seen[0], answer, self.session.now_us()))
+
+        self._ask(Request(calls=calls, answered=answered, failed=heard, late=ignored))
+
+    def write(self, ask: Callable[[], Ask], heard: Callable[[TidegateError | None], None]) -> None:
+        """Set the first cell of an ask to the units it names."""
+
+        def calls(naming: Naming) -> Sequence[Call]:
+            now = ask()
+            rule, units, _ = now.rows[0]
+            return (Write(naming.cell(cell_name(now.cells[0])), naming.rule(rule), units),)
+
+        self._ask(Request(calls=calls, answered=lambda _: heard(None), failed=heard, late=ignored))
+
+    def _adjust(self, lease: Lease, deltas: Mapping[str, int]) -> None:
+        def calls(naming: Naming) -> Sequence[Call]:
+            now_us = self.session.now_us()
+            found = []
+            for resource, units in deltas.items():
+                take = {resource: lease.claim.take[resource]}
+                ask = self.policy.ask(
+                    replace(lease.claim, take=take, hold={}), lease_us=0, now_us=now_us
+                )
+                for cell, (rule, _, _) in zip(ask.cells, ask.rows, strict=True):
+                    at = naming.cell(cell_name(cell))
+                    found.append(Adjust(at, naming.rule(rule), units, lease.granted_us))
+            return found
+
+        if any(deltas.values()):
+            self.tell(calls)
+
+    def _touch(self, lease: Granted, claim_id: str, lease_us: int) -> None:
+        def answered(answers: Sequence[Answer]) -> None:
+            if answers and answers[0] == Done(False):
+                # Another process ended it by its id.
+                self.session.holdings.drop(lease)
+
+        self._ask(
+            Request(
+                calls=lambda _: (Touch(claim_id, lease.fencing_token, lease_us),),
+                answered=answered,
+                failed=ignored,
+                late=answered,
+            ),
+            quietly=True,
+        )
+
+    def tell(self, calls: Callable[[Naming], Sequence[Call]]) -> None:
+        """Ask for what must happen even though nobody waits for it."""
+        self._ask(Request(calls=calls, answered=ignored, failed=ignored, late=ignored, must=True))
+
+    def _ask(self, request: Request, *, quietly: bool = False) -> None:
+        self.session.ask(request)
+        if not quietly:
+            self._send()
+
+
+def _flat(naming: Naming, held: Sequence[tuple[str, int]]) -> tuple[int, ...]:
+    return tuple(n for name, units in held for n in (naming.cell(name), units))

@@ -1,0 +1,284 @@
+"""The members of this process: one for each event loop, one for all threads, and their pulse.
+
+A pulse thread looks after all of them: it gives signs of life, also for a loop that is blocked,
+gives back what has expired, and tells holders in time that the store is about to forget them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+
+from tidegate.domain.batch import LOST, Batch
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Decision, Denied, Granted
+from tidegate.domain.lease import Lease, LeaseRecord, lease_us_of
+from tidegate.domain.policy import Policy
+from tidegate.errors import TidegateError
+from tidegate.facades.sharing.clerk import Clerk
+from tidegate.facades.sharing.drivers import TICK_S, AsyncDriver, Breaker, SyncDriver
+from tidegate.facades.sharing.lanes import Lanes
+from tidegate.facades.sharing.session import Session
+from tidegate.ports.admission_store import AdmissionStore
+from tidegate.ports.shared_store import BlockingStore, SharedStore
+
+_log = logging.getLogger(__name__)
+
+
+class Member:
+    """One session with its clerk, its queue and whoever carries for it."""
+
+    def __init__(
+        self,
+        session: Session,
+        policy: Policy,
+        *,
+        waiting_max: int,
+        driver: AsyncDriver | SyncDriver,
+    ) -> None:
+        self.session, self.driver = session, driver
+        self.clerk = Clerk(session, policy, send=driver.kick, flush=self.carry)
+        self.lanes = Lanes(self.clerk, waiting_max=waiting_max)
+        session.woken = self.poke
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the store cannot be had."""
+        return self.driver.breaker.down
+
+    def kick(self) -> None:
+        """Get the wire going."""
+        self.driver.kick()
+
+    def poke(self) -> None:
+        """Ask again for those who wait: somebody woke this member."""
+        if len(self.lanes):
+            self.lanes.poke()
+
+    def carry(self) -> None:
+        """Carry what there is, where callers do that themselves."""
+        if isinstance(self.driver, SyncDriver):
+            self.driver.carry()
+
+    def carry_until(self, done: Callable[[], bool]) -> None:
+        """Carry until an answer is there; it comes even if the store does not."""
+        assert isinstance(self.driver, SyncDriver)
+        pause = threading.Event()
+        while not done():
+            self.driver.carry(done)
+            if not done():
+                pause.wait(TICK_S)
+
+    def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
+        """Call `lost` when the lease is lost; at once if it is already."""
+        with self.session.lock:
+            live = self.session.holdings.get(lease) is not None
+            self.session.holdings.watch(lease, lambda: _tell(lost))
+        if not live and lease.rows:
+            _tell(lost)
+
+    def leases(self) -> list[Granted]:
+        """Return the live leases, oldest first."""
+        self.clerk.expire()
+        with self.session.lock:
+            return self.session.holdings.all()
+
+    def reclaim(self) -> list[LeaseRecord]:
+        """Return what expired since the last call."""
+        self.clerk.expire()
+        with self.session.lock:
+            expired, self.clerk.expired = self.clerk.expired, []
+        self.carry()
+        return expired
+
+
+class Members:
+    """Every member of this process.
+
+    Args:
+        policy: The limits in force at first.
+        local: Decides while the store is down, by what the limits say for that time.
+        open_shared: Opens a store for the loop that runs.
+        open_blocking: Opens a store for threads.
+        make_session: Makes a session under a fresh name.
+        make_breaker: Makes a breaker.
+        waiting_max: Claims of one member that may wait at once.
+        pulse: Whether there is a pulse; conformance suites move time themselves.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        local: AdmissionStore,
+        without: Callable[[Policy], Policy],
+        open_shared: Callable[[], SharedStore],
+        open_blocking: Callable[[], BlockingStore],
+        make_session: Callable[[], Session],
+        make_breaker: Callable[[], Breaker],
+        waiting_max: int,
+        pulse: bool = True,
+    ) -> None:
+        self.policy = policy
+        self._local, self._without = local, without
+        self._open_shared, self._open_blocking = open_shared, open_blocking
+        self._make_session, self._make_breaker = make_session, make_breaker
+        self._waiting_max = waiting_max
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Member] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._threads: Member | None = None
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._pulse: threading.Thread | None = None
+        self._has_pulse = pulse
+        self._life: BlockingStore | None = None
+
+    def all(self) -> list[Member]:
+        """Return every member."""
+        with self._lock:
+            return [*self._by_loop.values(), *([self._threads] if self._threads else [])]
+
+    @property
+    def is_down(self) -> bool:
+        """Whether some member cannot reach the store."""
+        return any(member.is_down for member in self.all())
+
+    @property
+    def outages(self) -> int:
+        """How often a member lost the store."""
+        return sum(member.driver.breaker.outages for member in self.all())
+
+    def here(self) -> Member:
+        """Return the member of the running loop."""
+        loop = asyncio.get_running_loop()
+        member = self._by_loop.get(loop)
+        if member is None:
+            session, store = self._make_session(), self._open_shared()
+            driver = AsyncDriver(session, store, self._make_breaker())
+            member = Member(session, self.policy, waiting_max=self._waiting_max, driver=driver)
+            store.listen(session.member, member.poke)
+            with self._lock:
+                self._by_loop[loop] = member
+            self._beat()
+        return member
+
+    def of_threads(self) -> Member:
+        """Return the member of all threads."""
+        with self._lock:
+            if self._threads is None:
+                session = self._make_session()
+                driver = SyncDriver(session, self._open_blocking(), self._make_breaker())
+                self._threads = Member(
+                    session, self.policy, waiting_max=self._waiting_max, driver=driver
+                )
+            member = self._threads
+        self._beat()
+        return member
+
+    def current(self) -> Member:
+        """Return the member of the running loop, or that of the threads where none runs."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self.of_threads()
+        return self.here()
+
+    def of(self, lease_id: str) -> Member | None:
+        """Return the member that has this lease."""
+        for member in self.all():
+            if member.session.holdings.find(lease_id) is not None:
+                return member
+        return None
+
+    def set_policy(self, policy: Policy) -> None:
+        """Put other limits in force, for those who wait, too."""
+        self.policy = policy
+        self._local.bind(self._without(policy))
+        for member in self.all():
+            member.clerk.policy = policy
+            member.poke()
+            member.kick()
+
+    def without_store(self, claim: Claim, lease_s: float, holder: str, report: bool) -> Decision:
+        """Decide while the store is down, as each limit says."""
+        del report  # How limits stand, nobody can say now.
+        for resource in (*claim.take, *claim.hold):
+            for limit in self.policy.limits_on(resource):
+                if limit.when_down == "closed":
+                    return Denied("store_unavailable", limit.name)
+        return self._local.admit(claim, lease_us_of(lease_s), holder)
+
+    async def aclose(self) -> None:
+        """Let go of the store for the running loop."""
+        with self._lock:
+            member = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if member is not None:
+            assert isinstance(member.driver, AsyncDriver)
+            await member.driver.close(member.clerk)
+
+    def close(self) -> None:
+        """Let go of the store for threads, and stop the pulse."""
+        self._stopped.set()
+        if self._pulse is not None:
+            self._pulse.join()
+        if self._threads is not None:
+            assert isinstance(self._threads.driver, SyncDriver)
+            self._threads.driver.close(self._threads.clerk)
+        if self._life is not None:
+            self._life.close()
+
+    def _beat(self) -> None:
+        with self._lock:
+            if self._pulse is None and self._has_pulse and not self._stopped.is_set():
+                self._pulse = threading.Thread(target=self._run, name="tidegate-pulse", daemon=True)
+                self._pulse.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(TICK_S):
+            for member in self.all():
+                try:
+                    self._look_after(member)
+                except TidegateError:
+                    _log.debug("the store gave no sign", exc_info=True)
+
+    def _look_after(self, member: Member) -> None:
+        session = member.session
+        # A third of the time is left then: the store has not taken anything back yet.
+        if session.must_be_lost(session.ttl_us // 3):
+            session.lose()
+        member.clerk.expire()
+        if isinstance(member.driver, SyncDriver):
+            if session.has_work or session.is_quiet or member.is_down:
+                member.driver.carry_once()
+            member.poke()
+            return
+        if session.has_work or session.is_quiet or member.is_down:
+            member.kick()
+        if session.must_be_lost(session.ttl_us // 2):
+            self._give_sign(session)
+
+    def _give_sign(self, session: Session) -> None:
+        """Speak for a loop that does not, because something blocks it."""
+        if self._life is None:
+            self._life = self._open_blocking()
+            self._life.connect()
+        name = session.member
+        reply = self._life.apply(Batch(name, 0, session.ttl_us, False, 0, (), (), ()))
+        with session.lock:
+            if session.member != name:
+                return
+            if reply.state == LOST:
+                session.lose()
+            else:
+                session.alive()
+
+
+def _tell(lost: Callable[[], object]) -> None:
+    # The loop of a holder may have ended: then nobody is there to be told.
+    with suppress(RuntimeError):
+        lost()

@@ -1,0 +1,80 @@
+"""Calls on their way to the store: what each asks, and who hears the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tidegate.domain.ask import Ask, Cell
+from tidegate.domain.batch import Answer, Call, Part
+from tidegate.domain.rule import Rule
+from tidegate.errors import TidegateError
+
+SEPARATOR = "\x1f"
+"""Between the parts of a cell's name: a control character, escaped where a tenant sends one."""
+
+
+def cell_name(cell: Cell) -> str:
+    """Return the name of a cell in the store."""
+    parts = (cell.limit, *cell.scope)
+    if any(SEPARATOR in part or "\x1b" in part for part in parts):
+        parts = tuple(p.replace("\x1b", "\x1b\x1b").replace(SEPARATOR, "\x1b_") for p in parts)
+    return SEPARATOR.join(parts)
+
+
+class Naming:
+    """The distinct cells and rules of one batch, by the index they get in it."""
+
+    def __init__(self) -> None:
+        self.cells: dict[str, int] = {}
+        self.rules: list[Rule] = []
+        self._rule_at: dict[int, int] = {}
+
+    def cell(self, name: str) -> int:
+        """Return the index of a cell."""
+        index = self.cells.get(name)
+        if index is None:
+            index = self.cells[name] = len(self.cells)
+        return index
+
+    def rule(self, rule: Rule) -> int:
+        """Return the index of a rule. The same limit's rule is the same object."""
+        index = self._rule_at.get(id(rule))
+        if index is None:
+            index = self._rule_at[id(rule)] = len(self.rules)
+            self.rules.append(rule)
+        return index
+
+    def parts(self, ask: Ask) -> tuple[Part, ...]:
+        """Return the rows of a claim."""
+        parts = []
+        for index, (cell, (rule, cost, via)) in enumerate(zip(ask.cells, ask.rows, strict=True)):
+            siblings: list[int] = []
+            for sibling, kept in ask.siblings.get(index, ()):
+                siblings += (self.cell(cell_name(sibling)), kept)
+            name = self.cell(cell_name(cell))
+            parts.append(Part(name, self.rule(rule), cost, via, tuple(siblings)))
+        return tuple(parts)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Request:
+    """Some calls that belong together, in one batch.
+
+    `calls` makes them anew for each batch they are tried in, since the calendar may have moved on.
+    One of `answered` and `failed` is called, by whoever drives the wire. When the outcome is
+    learned after all, `late` hears it: what was granted to nobody has to be undone. What `must`
+    arrive is never given up: it waits until the store is back.
+    """
+
+    calls: Callable[[Naming], Sequence[Call]]
+    answered: Callable[[Sequence[Answer]], None]
+    failed: Callable[[TidegateError], None]
+    late: Callable[[Sequence[Answer]], None]
+    count: int = 0
+    given_up: bool = False
+    must: bool = False
+
+
+def ignored(_: object) -> None:
+    """Nobody needs to know."""

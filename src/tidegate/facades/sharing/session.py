@@ -1,0 +1,199 @@
+"""One member of a shared store, in plain synchronous steps: batches out, replies in.
+
+Whoever has the wire asks for a batch, carries it, and brings the reply. One batch is under way at a
+time; what is asked for meanwhile goes with the next. A batch without a reply is carried again until
+it has one, and the store applies it once. Single leases live here; the store knows only what the
+member holds in all, and takes it back when the member has been silent for `ttl_us`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from tidegate.domain.batch import APPLIED, LOST, Batch, Call, Reply
+from tidegate.errors import StoreUnavailable, TidegateError
+from tidegate.facades.sharing.holdings import Holdings
+from tidegate.facades.sharing.outbox import Naming, Request
+
+CALLS_MAX = 256
+"""Calls in one batch: more would block the store for a millisecond and longer."""
+WAITING_MAX = 100_000
+"""Requests that may wait for the wire; beyond it the store counts as not available."""
+STALE_MAX = 5
+
+
+class Session:
+    """Batches, replies and leases of one member. Safe for threads.
+
+    Args:
+        elapsed_us: A clock that never steps.
+        name: Makes a fresh name for the member, at the start and whenever it was lost.
+        ttl_us: How long the store waits for a sign of life.
+        fixed_now_us: The store's time, for conformance suites; otherwise the store has its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        elapsed_us: Callable[[], int],
+        name: Callable[[], str],
+        ttl_us: int,
+        fixed_now_us: Callable[[], int] | None = None,
+    ) -> None:
+        self._elapsed_us, self._name, self.ttl_us = elapsed_us, name, ttl_us
+        self._fixed_now_us = fixed_now_us
+        self.member = name()
+        self.holdings = Holdings()
+        self.woken: Callable[[], None] = lambda: None
+        self._lock = threading.RLock()
+        self._waiting: deque[Request] = deque()
+        self._under_way: tuple[Batch, list[Request]] | None = None
+        self._seq = 0
+        self._known = False
+        self._sent_us = 0
+        self._heard_us = elapsed_us()
+        self._offset_us = 0
+        self._stale = 0
+        self.batches = 0
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Guards everything here."""
+        return self._lock
+
+    @property
+    def lease_prefix(self) -> str:
+        """What the ids of this member's leases begin with."""
+        return f"{self.member}-"
+
+    def now_us(self) -> int:
+        """The store's time, as far as the last reply told it."""
+        if self._fixed_now_us is not None:
+            return self._fixed_now_us()
+        return self._elapsed_us() + self._offset_us
+
+    def ask(self, request: Request, *, first: bool = False) -> None:
+        """Let a request travel with the next batch; `first` ahead of the others."""
+        with self._lock:
+            full = len(self._waiting) >= WAITING_MAX and not request.must
+            if not full:
+                (self._waiting.appendleft if first else self._waiting.append)(request)
+        if full:
+            request.failed(StoreUnavailable(f"{WAITING_MAX} requests wait for the store"))
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a batch to carry, again or for the first time."""
+        return bool(self._waiting) or self._under_way is not None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the store should hear a sign of life."""
+        return self._known and self._elapsed_us() - self._heard_us >= self.ttl_us // 3
+
+    def batch(self, *, sign_of_life: bool = False) -> Batch | None:
+        """Return the batch to carry: the one without a reply, or the next; None if there is none.
+
+        With `sign_of_life` an empty one is returned rather than none.
+        """
+        with self._lock:
+            if self._under_way is not None:
+                return self._under_way[0]
+            if not self._waiting and not sign_of_life:
+                return None
+            requests: list[Request] = []
+            naming = Naming()
+            calls: list[Call] = []
+            while self._waiting and len(calls) < CALLS_MAX:
+                request = self._waiting.popleft()
+                try:
+                    own = request.calls(naming)
+                except TidegateError as error:
+                    request.failed(error)
+                    continue
+                request.count = len(own)
+                calls += own
+                requests.append(request)
+            self._seq += 1
+            batch = Batch(
+                self.member,
+                self._seq,
+                self.ttl_us,
+                not self._known,
+                0 if self._fixed_now_us is None else self._fixed_now_us(),
+                tuple(naming.rules),
+                tuple(naming.cells),
+                tuple(calls),
+            )
+            self._under_way = (batch, requests)
+            self._sent_us = self._elapsed_us()
+            self.batches += 1
+            return batch
+
+    def replied(self, reply: Reply) -> None:
+        """Take the reply to the batch under way."""
+        with self._lock:
+            assert self._under_way is not None
+            batch, requests = self._under_way
+            self._under_way = None
+            self._offset_us = reply.now_us - self._elapsed_us()
+            if reply.state == LOST:
+                self.lose()
+            if reply.state != APPLIED:
+                self._try_again(reply, requests)
+                return
+            self._known, self._heard_us, self._stale = True, self._sent_us, 0
+            answers, start = reply.answers, 0
+            for request in requests:
+                hear = request.late if request.given_up else request.answered
+                hear(answers[start : start + request.count])
+                start += request.count
+        if batch.member in reply.woken:
+            self.woken()
+
+    def _try_again(self, reply: Reply, requests: list[Request]) -> None:
+        """Send what was not applied again: under a new name, or by the calendar of the store."""
+        self._stale = 0 if reply.state == LOST else self._stale + 1
+        if self._stale > STALE_MAX:
+            self._stale = 0
+            error = StoreUnavailable("the store's clock and its calendar disagree")
+            for request in requests:
+                if not request.given_up:
+                    request.failed(error)
+            self._waiting.extendleft(r for r in reversed(requests) if r.must)
+            return
+        self._waiting.extendleft(r for r in reversed(requests) if not r.given_up)
+
+    def given_up(self, error: TidegateError) -> None:
+        """Tell everybody who waits for the store that it cannot be had. Outcome unknown.
+
+        The batch under way stays so: its outcome will be asked for before anything else.
+        """
+        with self._lock:
+            requests = [request for request in self._waiting if not request.must]
+            self._waiting = deque(request for request in self._waiting if request.must)
+            for request in self._under_way[1] if self._under_way is not None else ():
+                if not request.given_up and not request.must:
+                    request.given_up = True
+                    requests.append(request)
+            for request in requests:
+                request.failed(error)
+
+    def lose(self) -> None:
+        """Start anew under another name: the store has taken back, or will, what was held."""
+        with self._lock:
+            for lease in self.holdings.all():
+                self.holdings.drop(lease)
+            self.member = self._name()
+            self._known, self._seq, self._under_way = False, 0, None
+
+    def alive(self) -> None:
+        """Note that the store heard a sign of life that somebody else gave."""
+        self._heard_us = self._elapsed_us()
+
+    def must_be_lost(self, margin_us: int) -> bool:
+        """Return whether the store may take back what is held before it hears of us again."""
+        silent_us = self._elapsed_us() - self._heard_us
+        return self._known and silent_us >= self.ttl_us - margin_us
