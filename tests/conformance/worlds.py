@@ -19,6 +19,9 @@ class WorldStore:
         """Nothing to connect to."""
 
     def apply(self, batch: Batch) -> Reply:
+        # Other stores load a new world for each batch, and so see only what this one frees.
+        self.world.freed.clear()
+        self.world.dirty.clear()
         return msgspec.msgpack.decode(handle(self.world, batch, batch.now_us), type=Reply)
 
     def close(self) -> None:
