@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidegate.adapters.system.clock import SystemClock
 from tidegate.domain.outage import policy_without_store
 from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidSetting
@@ -73,6 +72,8 @@ def shared_gate(
         precheck: Asked before any limit.
         clock: The store's time, for conformance suites, which then move it themselves.
     """
+    from tidegate.adapters.system.clock import SystemClock
+
     machine = SystemClock()
     elapsed_us = machine.elapsed_us if clock is None else clock.elapsed_us
 

@@ -13,7 +13,8 @@ from tidegate.domain.lease import LEASE_S, Lease, LeaseRecord, Outcome, lease_us
 from tidegate.domain.policy import Policy, taken_quotas
 from tidegate.errors import LeaseLost, LeaseUnknown
 from tidegate.facades.desk import Desk, Precheck, Stopwatch
-from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
+from tidegate.facades.guards import Guards
+from tidegate.facades.holding import Renewals
 from tidegate.facades.shares import Shares
 from tidegate.facades.turn import HoldTerms, Turn
 from tidegate.facades.waiting import WaitQueue
@@ -23,7 +24,7 @@ from tidegate.ports.clock import Clock
 WAITERS_MAX = 1_000
 
 
-class AdmissionGate:
+class AdmissionGate(Guards):
     """Decides claims against a policy, with a store that makes each decision one step.
 
     Safe for threads and for tasks of any number of event loops.
@@ -121,51 +122,6 @@ class AdmissionGate:
             StoreUnavailable: outcome unknown.
         """
         return self._admit_slowly(claim, lease_s, holder, report)
-
-    def hold(
-        self,
-        claim: Claim,
-        *,
-        timeout_s: float | None = None,
-        lease_s: float = LEASE_S,
-        capacities_only: bool = False,
-        holder: str = "",
-    ) -> AsyncHold:
-        """Wait for the claim, hold it while the body runs, and give it back however that ends.
-
-        Args:
-            claim: What the work needs.
-            timeout_s: Longest wait; None waits as long as it takes, 0 not at all.
-            lease_s: The lease is renewed at a third of this while the body runs.
-            capacities_only: Be refused by rates and quotas at once; wait only for capacities.
-            holder: Who takes it, for listings.
-
-        Raises:
-            AdmissionDenied: on entry; `denied.reason` is `timeout` if the wait was in vain.
-            LeaseLost: the lease could not be renewed; the body was cancelled.
-        """
-        terms = HoldTerms(
-            timeout_s=timeout_s, lease_s=lease_s, capacities_only=capacities_only, holder=holder
-        )
-        return AsyncHold(self, claim, terms)
-
-    def hold_sync(
-        self,
-        claim: Claim,
-        *,
-        timeout_s: float | None = None,
-        lease_s: float = LEASE_S,
-        capacities_only: bool = False,
-        holder: str = "",
-    ) -> SyncHold:
-        """Do what `hold` does, for threads: blocks the calling thread while it waits.
-
-        A body whose lease is lost is not interrupted; leaving it raises LeaseLost.
-        """
-        terms = HoldTerms(
-            timeout_s=timeout_s, lease_s=lease_s, capacities_only=capacities_only, holder=holder
-        )
-        return SyncHold(self, claim, terms)
 
     def explain(self, claim: Claim) -> Denied | None:
         """Say how the claim would be decided now, charging nothing. None: it would be granted."""

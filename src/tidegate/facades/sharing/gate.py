@@ -12,7 +12,8 @@ from tidegate.domain.lease import LEASE_S, Lease, lease_us_of
 from tidegate.domain.policy import Policy
 from tidegate.errors import AdmissionDenied, StoreUnavailable, TidegateError, WouldBlock
 from tidegate.facades.desk import Precheck
-from tidegate.facades.holding import AsyncHold, Renewals, SyncHold
+from tidegate.facades.guards import Guards
+from tidegate.facades.holding import Renewals
 from tidegate.facades.sharing.desk import SharedDesk, blocking
 from tidegate.facades.sharing.members import Members
 from tidegate.facades.sharing.questions import Terms
@@ -21,7 +22,7 @@ from tidegate.facades.turn import AnyTurn, HoldTerms
 from tidegate.ports.clock import Clock
 
 
-class SharedGate(SharedDesk):
+class SharedGate(SharedDesk, Guards):
     """Decides claims together with every other process that uses the store.
 
     Each event loop, and all threads together, are a member of the store with a connection of its
@@ -124,46 +125,6 @@ class SharedGate(SharedDesk):
             return self._count(blocking(member, lambda h: member.clerk.admit(claim, terms, h)))
         except StoreUnavailable:
             return self._count(self._members.without_store(claim, lease_s, holder, report))
-
-    def hold(
-        self,
-        claim: Claim,
-        *,
-        timeout_s: float | None = None,
-        lease_s: float = LEASE_S,
-        capacities_only: bool = False,
-        holder: str = "",
-    ) -> AsyncHold:
-        """Wait for the claim and hold it while the body runs. See `AdmissionGate.hold`.
-
-        The body is cancelled, and `LeaseLost` raised, also when the store may be about to take the
-        lease back because it has not heard of this process.
-        """
-        return AsyncHold(
-            self,
-            claim,
-            HoldTerms(
-                timeout_s=timeout_s, lease_s=lease_s, capacities_only=capacities_only, holder=holder
-            ),
-        )
-
-    def hold_sync(
-        self,
-        claim: Claim,
-        *,
-        timeout_s: float | None = None,
-        lease_s: float = LEASE_S,
-        capacities_only: bool = False,
-        holder: str = "",
-    ) -> SyncHold:
-        """Do what `hold` does, for threads: blocks the calling thread while it waits."""
-        return SyncHold(
-            self,
-            claim,
-            HoldTerms(
-                timeout_s=timeout_s, lease_s=lease_s, capacities_only=capacities_only, holder=holder
-            ),
-        )
 
     async def aclose(self) -> None:
         """Give back everything this process holds, and let go of the store."""
