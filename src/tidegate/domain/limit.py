@@ -156,9 +156,9 @@ class Capacity(BaseLimit):
     everybody, and above `soft` units the limit is near; without it `near_percent` says so.
     `hold_max_s` ends a lease that long after its grant, however often it was renewed.
 
-    Tenants of a cohort lend each other what they do not use: `lend` is how many of its own units
-    a tenant lends (None: all), `borrow` how many it may have beyond its own (None: whatever is
-    lent). Both are 0 for tenants that share nothing.
+    Members of a cohort, which are tenants or whatever the limit is `per`, lend each other what they
+    do not use: `lend` is how many of its own units a member lends (None: all), `borrow` how many
+    it may have beyond its own (None: whatever is lent). Both are 0 for those that share nothing.
     """
 
     soft: int | None = None
@@ -177,8 +177,8 @@ class Capacity(BaseLimit):
                 raise InvalidLimit(field, value, "None or an integer >= 0")
         if self.lend is not None and self.lend > self.units:
             raise InvalidLimit("lend", self.lend, f"None or 0..{self.units}")
-        if self.is_shared and self.per != ("tenant",):
-            raise InvalidLimit("per", self.per, '("tenant",): tenants lend and borrow')
+        if self.is_shared and len(self.per) != 1:
+            raise InvalidLimit("per", self.per, "one name: its values lend and borrow")
         if type(self.reserve) is not int or not 0 <= self.reserve < self.units:
             raise InvalidLimit("reserve", self.reserve, f"0..{self.units - 1}")
         if not isinstance(self.overcommit, int | float | Fraction) or not (

@@ -32,7 +32,8 @@ class Policy:
     Args:
         limits: At most one of a name.
         overrides: By tenant or scope, which may be patterns, and by the name of the limit.
-        cohorts: Tenants by the name of the cohort in which they lend and borrow.
+        cohorts: Members by the name of the cohort in which they lend and borrow: tenants, or other
+            values of what a capacity is `per`.
         weights: Of tenants that wait, those that count for more than 1.
 
     Raises:
@@ -116,7 +117,7 @@ class Policy:
         if not isinstance(limit, Capacity):
             return 0
         if "tenant" not in limit.per:
-            return limit.effective
+            return 0 if limit.is_shared else limit.effective
         members = self._cohorts.get(self.cohort_of.get(tenant, ""), ())
         units = 0
         for member in members if limit.is_shared else ():
@@ -125,23 +126,23 @@ class Policy:
             units += own.effective
         return units
 
-    def cohort(self, limit: Limit, tenant: str) -> tuple[str, Rule, dict[str, int]] | None:
-        """Return in which cohort a tenant lends and borrows a capacity, if in any.
+    def cohort(self, limit: Limit, member: str) -> tuple[str, Rule, dict[str, int]] | None:
+        """Return in which cohort a member lends and borrows a capacity, if in any.
 
         Returns:
             Its name, the rule of what is lent, and the units that each member keeps to itself.
         """
-        name = self.cohort_of.get(tenant)
+        name = self.cohort_of.get(member)
         if name is None or not isinstance(limit, Capacity):
             return None
         lendable, kept = 0, {}
-        for member in self._cohorts[name]:
-            own = self.limit(limit.name, (member,))
+        for other in self._cohorts[name]:
+            own = self.limit(limit.name, (other,))
             assert isinstance(own, Capacity)
             if own.is_shared:
                 lends = own.effective if own.lend is None else min(own.lend, own.effective)
                 lendable += lends
-                kept[member] = own.effective - lends
+                kept[other] = own.effective - lends
         return name, cohort_rule(lendable), kept
 
     def hold_end_us(self, claim: Claim, granted_us: int) -> int:
@@ -248,13 +249,13 @@ class _Rows:
         self._cells.append(Cell(limit.name, scope))
         self._rows.append((rule, units, -1))
         if rule.kept >= 0:
-            found = self._policy.cohort(limit, self._claim.tenant)
+            found = self._policy.cohort(limit, scope[0])
             if found is not None:
                 name, lent, kept = found
                 self._siblings[len(self._rows)] = tuple(
                     (Cell(limit.name, (member,)), units)
                     for member, units in kept.items()
-                    if member != self._claim.tenant
+                    if member != scope[0]
                 )
                 self._cells.append(Cell(limit.name, (COHORT, name)))
                 self._rows.append((lent, 0, len(self._rows) - 1))

@@ -39,9 +39,11 @@ class Shares:
 
     def borrows(self, claim: Claim, cell: Cell) -> bool:
         """Return whether a claim would use more than the tenant's own units of a capacity."""
-        limit = self._policy().limit(cell.limit, (claim.tenant,))
-        if not isinstance(limit, Capacity) or not limit.is_shared:
+        limit = self._policy().limit_named(cell.limit)
+        if not isinstance(limit, Capacity) or not limit.is_shared or limit.per != ("tenant",):
             return False
+        limit = self._policy().limit(cell.limit, (claim.tenant,))
+        assert isinstance(limit, Capacity)
         own = self._counted().get(claim.tenant, {}).get(cell.limit, 0)
         return own + claim.hold.get(limit.resource, 0) > limit.effective
 

@@ -118,7 +118,7 @@ def hold(decided: Decided, claim: Claim) -> tuple[Any, ...]:
                 decided, table, terms, key, stored - terms.ceiling, units
             ):
                 continue
-            if terms.rule.kept >= 0 and not lend(decided, table, terms, stored, units):
+            if terms.rule.kept >= 0 and not lend(decided, table, terms, key, stored, units):
                 continue
             decided.writes.append((cells, key, stored))
             rows += (table, key, units)

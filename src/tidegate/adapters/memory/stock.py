@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from tidegate.adapters.memory.rows import Decided
 
 
-def lend(decided: Decided, table: Table, terms: Terms, stored: int, units: int) -> bool:
-    """Ask the cohort for what a tenant holds beyond the units it keeps to itself.
+def lend(  # noqa: PLR0917
+    decided: Decided, table: Table, terms: Terms, key: object, stored: int, units: int
+) -> bool:
+    """Ask the cohort for what a member holds beyond the units it keeps to itself.
 
     Args:
         decided: What is known of the claim.
         table: The capacity.
-        terms: The tenant's own numbers.
-        stored: What the tenant would hold with this row.
+        terms: The member's own numbers.
+        key: The member's cell.
+        stored: What the member would hold with this row.
         units: The row's units.
 
     Returns:
@@ -26,13 +29,14 @@ def lend(decided: Decided, table: Table, terms: Terms, stored: int, units: int) 
     """
     kept = terms.rule.kept
     passed = max(0, stored - kept) - max(0, stored - units - kept)
-    found = decided.tables.policy.cohort(table.limit, decided.claim.tenant)
+    own = str(key)
+    found = decided.tables.policy.cohort(table.limit, own)
     if not passed or found is None:
         return True
     name, rule, kept_by = found
     lent = max(0, stored - units - kept)
     for member, units_kept in kept_by.items():
-        if member != decided.claim.tenant:
+        if member != own:
             lent += max(0, table.young.get(member, 0) - units_kept)
     if lent + passed > rule.ceiling:
         decided.refuse(table, (COHORT, name), -1, max(0, rule.ceiling - lent))
