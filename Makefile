@@ -35,11 +35,11 @@ wasm: ## build the WASM module from its source; ARGS=--check only compares
 	@PYTHON=$$(scripts/find-python.sh) && export PYTHON && exec scripts/build-wasm.sh $(ARGS)
 
 bench: ## run every benchmark
-	@scripts/install.sh run test
+	@scripts/install.sh run test bench
 	@scripts/bench.sh all $(ARGS)
 
 bench-%: ## run bench/NAME.py
-	@scripts/install.sh run test
+	@scripts/install.sh run test bench
 	@scripts/bench.sh $* $(ARGS)
 
 lock: ## pin all requirements again; newer ones with ARGS=--upgrade

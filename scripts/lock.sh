@@ -18,9 +18,10 @@ compile() {
 }
 
 upgrade=${1:-}
-step_total=5
+step_total=6
 compile run pyproject.toml --extra all
 compile test pyproject.toml --extra all --group test -c requirements/run.txt
+compile bench --group bench -c requirements/test.txt
 compile wasm-build --group wasm-build
 compile lock --group lock
 
