@@ -108,7 +108,7 @@ class Wait(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """Take a ticket at a cell: one for each member and tenant, for its most urgent claim.
 
     While it waits, room for its `cost` is kept from whoever comes after it. Its name is the
-    member's choice, and replaces the one it had there for this tenant.
+    member's choice, and unlike all others; it replaces the one it had there for this tenant.
     """
 
     cell: int

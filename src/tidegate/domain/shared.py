@@ -48,8 +48,10 @@ from tidegate.domain.world import DEDUP_US, KnownId, Member, Place, Queue, World
 def handle(world: World, batch: Batch, now_us: int) -> bytes:
     """Apply a batch once, however often it was sent; return the reply as it travels."""
     member = world.members.get(batch.member)
-    if member is not None and batch.seq and member.seq == batch.seq:
-        return member.reply
+    if member is not None and 0 < batch.seq <= member.seq:
+        # A batch that comes after its successor was delayed on its way: nobody waits for it.
+        late = batch.seq < member.seq
+        return msgspec.msgpack.encode(Reply(now_us, LOST)) if late else member.reply
     reply = msgspec.msgpack.encode(apply(world, batch, now_us))
     member = world.members.get(batch.member)
     if member is not None and batch.seq and member.seq == batch.seq:
@@ -62,11 +64,11 @@ def apply(world: World, batch: Batch, now_us: int) -> Reply:
     step = _Step(world, batch, now_us)
     world.reclaim(now_us)
     if any(rule.is_stale(now_us) for rule in batch.rules):
-        return Reply(now_us, STALE)
+        return Reply(now_us, STALE, (), step.woken())
     member = world.members.get(batch.member)
     if member is None:
         if not batch.hello:
-            return Reply(now_us, LOST)
+            return Reply(now_us, LOST, (), step.woken())
         member = world.members[batch.member] = Member(expires_us=0)
     member.expires_us = now_us + batch.ttl_us
     member.seq = batch.seq or member.seq
@@ -157,7 +159,7 @@ class _Step:
         queue = self.world.queues.get(self.batch.cells[part.cell])
         if queue is None:
             return 0
-        own = next((p for p in queue.places if p.name == call.ticket), None)
+        own = queue.place_of(call.ticket)
         if own is not None:
             return sum(place.cost for place in queue.places if place < own)
         standing = (queue.start(call.tenant), -call.priority, self.now_us)
@@ -173,9 +175,9 @@ class _Step:
         if queue is None or not queue.places:
             return
         start = queue.start(call.tenant)
-        own = next((place for place in queue.places if place.name == call.ticket), None)
+        own = queue.place_of(call.ticket)
         if own is not None:
-            queue.places.remove(own)
+            queue.keep(lambda place: place is not own, self.now_us)
             start = own.start
             queue.clock = max(queue.clock, start)
             self.world.freed.add(cell)
@@ -258,19 +260,15 @@ class _Step:
         return Done()
 
     def _wait(self, call: Wait) -> Answer:
-        cell = self.batch.cells[call.cell]
-        queue = self.world.queues.setdefault(cell, Queue())
+        queue = self.world.queue(self.batch.cells[call.cell], self.now_us)
         member, tenant = self.batch.member, call.tenant
-        for place in queue.places:
-            if (place.member, place.tenant) == (member, tenant):
-                queue.places.remove(place)
-                break
-        arrived = max([self.now_us, *(place.arrived + 1 for place in queue.places)])
+        mine = (member, tenant)
+        queue.keep(lambda p: p.name != call.ticket and (p.member, p.tenant) != mine, self.now_us)
         place = Place(
             name=call.ticket,
             start=queue.start(tenant),
             urgency=-call.priority,
-            arrived=arrived,
+            arrived=queue.arrive(self.now_us),
             member=member,
             tenant=tenant,
             cost=call.cost,
@@ -283,10 +281,8 @@ class _Step:
     def _leave(self, call: Leave) -> Answer:
         cell = self.batch.cells[call.cell]
         queue = self.world.queues.get(cell, Queue())
-        kept = [place for place in queue.places if place.name != call.ticket]
-        if len(kept) == len(queue.places):
+        if not queue.keep(lambda place: place.name != call.ticket, self.now_us):
             return Done(False)
-        queue.places = kept
         self.world.freed.add(cell)
         return Done()
 

@@ -5,6 +5,7 @@ A store loads what a batch touches, lets `domain/shared.apply` change it, and wr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.domain.admission import EMPTY, Level, Row, aged, spent
@@ -14,6 +15,8 @@ DEDUP_US = 60_000_000
 """How long an id is remembered after its lease ended; longer than callers wait before a retry."""
 RECLAIMED_MAX = 4
 """Dead members that one batch takes back from, so that no batch is slow."""
+STANDING_US = 60_000_000
+"""How long a queue without tickets remembers who was served; longer than a busy one is empty."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,15 +58,39 @@ class Place:
 
 @dataclass(slots=True)
 class Queue:
-    """Who waits at one cell, in order, and how much each tenant was served there by weight."""
+    """Who waits at one cell, in order, and how much each tenant was served there by weight.
+
+    `last_us` is the newest ticket's arrival, and `empty_us` when the last one left.
+    """
 
     places: list[Place] = field(default_factory=list)
     served: dict[str, float] = field(default_factory=dict)
     clock: float = 0.0
+    last_us: int = 0
+    empty_us: int = 0
 
     def start(self, tenant: str) -> float:
         """Return where a tenant stands that comes now: an idle one saved nothing up."""
         return max(self.clock, self.served.get(tenant, 0.0))
+
+    def place_of(self, ticket: str) -> Place | None:
+        """Return the place of a ticket."""
+        return next((place for place in self.places if place.name == ticket), None)
+
+    def arrive(self, now_us: int) -> int:
+        """Return when a ticket came that comes now: after all others."""
+        self.last_us = max(now_us, self.last_us + 1)
+        return self.last_us
+
+    def keep(self, kept: Callable[[Place], bool], now_us: int) -> bool:
+        """Forget the other tickets; return whether there were any."""
+        places = [place for place in self.places if kept(place)]
+        if len(places) == len(self.places):
+            return False
+        self.places = places
+        if not places:
+            self.empty_us = now_us
+        return True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,6 +131,13 @@ class World:
                 member.held[cell] = mine - units
             self.lower(cell, min(units, mine))
 
+    def queue(self, cell: str, now_us: int) -> Queue:
+        """Return the queue at a cell, a new one where the last was left for long."""
+        queue = self.queues.get(cell)
+        if queue is None or (not queue.places and queue.empty_us + STANDING_US <= now_us):
+            queue = self.queues[cell] = Queue()
+        return queue
+
     def fitting(self, cell: str, now_us: int) -> list[Place]:
         """Return the first tickets at a cell, as long as there is room for all of them."""
         queue = self.queues.get(cell)
@@ -128,11 +162,12 @@ class World:
         for _, name in dead[:RECLAIMED_MAX]:
             for cell, units in self.members.pop(name).held.items():
                 self.lower(cell, units)
-            for cell, queue in self.queues.items():
-                kept = [place for place in queue.places if place.member != name]
-                if len(kept) < len(queue.places):
-                    queue.places = kept
-                    self.freed.add(cell)
+            self._leave(name, now_us)
+
+    def _leave(self, name: str, now_us: int) -> None:
+        for cell, queue in self.queues.items():
+            if queue.keep(lambda place: place.member != name, now_us):
+                self.freed.add(cell)
 
 
 def behind(rows: list[Row], ahead: list[int], now_us: int) -> list[Row]:
