@@ -56,7 +56,10 @@ class GiveBack(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
-    """End the lease of a claim id, whichever member it belongs to. `forget`: free the id, too."""
+    """End the lease of a claim id, whichever member it belongs to.
+
+    `forget`: its asker never heard of the grant, so free the id, too; unless a retry has heard.
+    """
 
     claim_id: str
     token: int

@@ -113,6 +113,7 @@ class _Step:
         if known is not None:
             if known.digest != call.digest:
                 return Reused()
+            known.told = True
             return Again(known.token, known.member, known.expires_us, known.ended)
         rows = [self._row(part) for part in call.parts]
         ahead = [self._ahead(call, part) for part in call.parts]
@@ -207,6 +208,8 @@ class _Step:
     def _end(self, call: End) -> Answer:
         known = self._known(call.claim_id)
         if known is None or known.token != call.token:
+            return Done(False)
+        if call.forget and known.told:
             return Done(False)
         live = not known.ended
         if live:

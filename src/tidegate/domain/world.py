@@ -31,7 +31,10 @@ class Member:
 
 @dataclass(slots=True, kw_only=True)
 class KnownId:
-    """A granted claim id. `held` is what its lease holds, empty once it has ended."""
+    """A granted claim id. `held` is what its lease holds, empty once it has ended.
+
+    `told`: a retry has been told of the grant, so it is no longer its first asker's alone.
+    """
 
     digest: str
     token: int
@@ -39,6 +42,7 @@ class KnownId:
     expires_us: int
     held: dict[str, int]
     ended: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -97,13 +97,16 @@ class Clerk:
         self._flush()
         return True
 
-    def give_back(self, lease: Lease, *, forget: bool = False) -> None:
+    def give_back(self, lease: Lease) -> None:
         """Let the store have what a lease holds, whether or not it is kept here."""
-        claim_id, held = id_of(lease.claim), lease.rows
+        claim_id, held, member = id_of(lease.claim), lease.rows, self.session.member
 
         def calls(naming: Naming) -> Sequence[Call]:
             if claim_id:
-                return (End(claim_id, lease.fencing_token, forget),)
+                return (End(claim_id, lease.fencing_token),)
+            if self.session.member != member:
+                # The store has taken it back with the member that held it.
+                return ()
             return (GiveBack(_flat(naming, held)),) if held else ()
 
         self.tell(calls)
@@ -124,10 +127,37 @@ class Clerk:
         """Take back a grant whose holder never heard of it, with all it took; free its id."""
         with self.session.lock:
             self.session.holdings.pop(lease)
-            if not lease.settled:
-                lease.settled = True
-                self._adjust(lease, {r: -n for r, n in lease.claim.take.items()})
-            self.give_back(lease, forget=True)
+            if lease.claim.id is not None:
+                self._void_id(lease)
+                return
+            self._refund(lease)
+            self.give_back(lease)
+
+    def _void_id(self, lease: Lease) -> None:
+        """Take back a grant with an id, unless a retry has heard of it: then it is the retry's."""
+
+        def answered(answers: Sequence[Answer]) -> None:
+            if answers[0] == Done():
+                self._refund(lease)
+            elif isinstance(lease, Granted) and lease.expires_us > self.session.now_us():
+                # Nobody here looks after it, so it ends by its expiry, unless it is released.
+                self.session.holdings.add(lease)
+
+        claim_id = id_of(lease.claim)
+        self._ask(
+            Request(
+                calls=lambda _: (End(claim_id, lease.fencing_token, True),),
+                answered=answered,
+                failed=ignored,
+                late=answered,
+                must=True,
+            )
+        )
+
+    def _refund(self, lease: Lease) -> None:
+        if not lease.settled:
+            lease.settled = True
+            self._adjust(lease, {r: -n for r, n in lease.claim.take.items()})
 
     def renew(self, lease: Lease, lease_us: int) -> int:
         """Move a lease's expiry; nothing travels but, with the next batch, the claim's id.

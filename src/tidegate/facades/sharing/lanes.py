@@ -184,6 +184,10 @@ class Lanes:
     def _enter(self, waiting: Waiting, lane: Lane) -> None:
         heapq.heappush(lane.waiting, waiting)
         waiting.lane = lane
+        if waiting.denied is None:
+            # It was not asked for yet: others of its tenant wait for the same.
+            limit, scope, _ = lane.place
+            waiting.denied = Denied("exhausted", limit, scope)
         self._count += 1
         if lane.waiting[0] is waiting:
             self._ask(lane)

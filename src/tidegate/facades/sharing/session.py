@@ -187,7 +187,11 @@ class Session:
             for lease in self.holdings.all():
                 self.holdings.drop(lease)
             self.member = self._name()
-            self._known, self._seq, self._under_way = False, 0, None
+            self._known, self._seq = False, 0
+            if self._under_way is not None:
+                # Whatever it grants to the old name, the store takes back with it.
+                requests, self._under_way = self._under_way[1], None
+                self._waiting.extendleft(r for r in reversed(requests) if not r.given_up)
 
     def alive(self) -> None:
         """Note that the store heard a sign of life that somebody else gave."""
