@@ -10,7 +10,7 @@ from tests.simulation.scene import SECOND_US, Process, Store, Time
 from tidegate.domain.admission import Level, aged, spent
 from tidegate.domain.ask import Cell
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Denied, Granted
+from tidegate.domain.decision import Granted
 from tidegate.domain.policy import Policy
 from tidegate.domain.rule import STOCK
 from tidegate.errors import AdmissionDenied, TidegateError
@@ -121,7 +121,6 @@ class Client:
         try:
             lease = turn.result()
         except AdmissionDenied as refused:
-            assert isinstance(refused.denied, Denied)
             self._done(refused.denied.reason)
             return
         except TidegateError as error:

@@ -1,8 +1,8 @@
 """Processes that share one store, in virtual time, with everything that goes wrong.
 
-A seed decides all of it: who asks for what and when, how long messages travel, which are lost, which
-process stops for a while or for ever, and how the store's clock jumps. The parts under test are
-the real ones: session, clerk, lanes and turns on this side, the rule of shared stores on the other.
+A seed decides all of it: who asks for what and when, how long messages travel, which are lost,
+which process stops for a while or for ever, and how the store's clock jumps. The parts under test
+are the real ones: session, clerk, lanes and turns on this side, the rule of shared stores on that.
 """
 
 from __future__ import annotations

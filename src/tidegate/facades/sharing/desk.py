@@ -67,6 +67,7 @@ class SharedDesk:
         member = self._members.of(lease.id) or self._members.of_threads()
         member.clerk.void(lease)
         member.kick()
+        member.carry()
 
     def lease(self, lease_id: str) -> Lease | None:
         """Return one live lease of this process."""

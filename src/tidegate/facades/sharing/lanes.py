@@ -154,7 +154,8 @@ class Lanes:
             refused = isinstance(answer, Denied) and not (waiting.capacities_only and answer.timed)
             if not refused:
                 if lane is not None:
-                    self._take_out(waiting, served=isinstance(answer, Granted))
+                    served = isinstance(answer, Granted) and not answer.repeated
+                    self._take_out(waiting, served=served)
                 self._answer(waiting, answer)
                 return
             assert isinstance(answer, Denied)
