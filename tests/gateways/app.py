@@ -59,8 +59,9 @@ class App:
             "headers": {name.lower(): value for name, value in request.headers.items()},
             "bytes": len(sent),
         }
-        body = json.dumps(told).encode()
-        request.send_response(int(query.get("status", ["200"])[0]))
+        status = int(query.get("status", ["200"])[0])
+        body = b"" if status == 304 else json.dumps(told).encode()
+        request.send_response(status)
         for used in query.get("used", []):
             request.send_header("X-Tokens-Used", used)
         request.send_header("Content-Length", str(len(body)))

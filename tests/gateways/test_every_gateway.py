@@ -54,6 +54,20 @@ def test_a_body_passes_unharmed(each: Gateway, gates: Stage) -> None:
     assert answer.json()["method"] == "POST"
 
 
+@pytest.mark.parametrize("status", [201, 304, 401, 403, 404, 429, 500, 503])
+def test_what_the_application_answers_is_left_alone(
+    each: Gateway, gates: Stage, status: int
+) -> None:
+    name, _ = gates.tenant()
+    where = f"{path()}?status={status}"
+    answer = each.get(where, name)
+    assert answer.status_code == status
+    assert answer.headers["RateLimit"].startswith('"requests";r=999')
+    if status != 304:
+        assert answer.json()["path"] == where
+    assert each.client.head(where, headers={"X-Tenant-ID": name}).status_code == status
+
+
 def test_what_is_refused_gets_429_and_when_to_return(each: Gateway, gates: Stage, app: App) -> None:
     name, _ = gates.tenant(burst=3, per_second=1)
     where = path()

@@ -47,6 +47,9 @@ def test_an_open_gate_still_refuses(name: str, gates: Stage) -> None:
         answers = [gate.get("/open", tenant).status_code for _ in range(5)]
         assert {200, 429} == set(answers)
         assert gate.get("/open", "nobody").status_code in (403, 404, 429)
+        other, _ = gates.tenant()
+        for status in (403, 500, 502, 503):
+            assert gate.get(f"/open?status={status}", other).status_code == status
 
 
 @pytest.fixture

@@ -83,7 +83,9 @@ class Checks:
         assert claim.id is not None
         # A unit of each, for no limit grants more than it has at once; then what it really was.
         one = replace(claim, take=dict.fromkeys(claim.take, 1), id=None)
-        decision = await self._gate.admit(one, holder=HOLDER)
+        # Nobody is refused here, so none is counted: whether there is a unit is looked up first.
+        denied = self._gate.explain(one)
+        decision = denied or await self._gate.admit(one, holder=HOLDER)
         if isinstance(decision, Denied):
             for state in self._gate.limits_touched(one):
                 used = self._used(state)
@@ -111,7 +113,7 @@ class Checks:
         return True
 
     def _used(self, state: LimitState) -> int:
-        """Return the units that are spent, also those above the limit."""
+        """Return the units that are spent, also those above the limit; of a rate to half a unit."""
         limit = self._gate.policy.limit(state.name, state.scope)
         if isinstance(limit, RateLimit) and state.reset_us is not None:
             rate = limit.rate

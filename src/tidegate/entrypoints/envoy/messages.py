@@ -18,6 +18,9 @@ OK, OVER_LIMIT = 1, 2
 UNITS = {1: 1, 60: 2, 3_600: 3, 86_400: 4, 604_800: 7}
 """Seconds of a window to the enumeration's number; other windows have none."""
 
+_SMALL = [bytes((value,)) for value in range(0x80)]
+"""Nearly every number of a message."""
+
 
 class Unreadable(ValueError):
     """These bytes are no such message."""
@@ -192,6 +195,8 @@ def _bytes(number: int, data: bytes) -> bytes:
 
 
 def _packed(value: int) -> bytes:
+    if value < 0x80:
+        return _SMALL[value]
     data = bytearray()
     while value >= 0x80:
         data.append(value & 0x7F | 0x80)
