@@ -7,7 +7,8 @@ from tidegate.bootstrap import Gate
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted, LimitState
 from tidegate.domain.lease import Lease
-from tidegate.domain.limit import Capacity, Quota, RateLimit
+from tidegate.domain.limit import Capacity, Quota, RateLimit, SlidingWindow
+from tidegate.domain.overrides import Override
 from tidegate.errors import AdmissionDenied, LeaseLost, TidegateError
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "Lease",
     "LeaseLost",
     "LimitState",
+    "Override",
     "Quota",
     "RateLimit",
+    "SlidingWindow",
     "TidegateError",
 ]

@@ -86,7 +86,7 @@ limits:
         (RATE + "}]", {}, "limits[0].period_s"),
         (RATE + ", period_s: -1}]", {}, "limits[0].period_s"),
         ("limits: [{kind: quota, resource: r, units: 1}]", {}, "limits[0].period"),
-        ("limits: [{kind: rate, resource: r, units: 1.5}]", {}, "limits.0.units"),
+        ("limits: [{kind: rate, resource: r, units: 1.5}]", {}, "limits[0].units"),
         ("- a list", {}, "a.yml"),
         ("a: [", {}, "a.yml"),
     ],

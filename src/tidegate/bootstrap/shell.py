@@ -69,6 +69,7 @@ def plans_of(settings: Settings) -> dict[str, Plan]:
             priority_max=_or(changes.priority_max, plan.priority_max),
             lease_max_s=_or(changes.lease_max_s, plan.lease_max_s),
             leases_max=_or(changes.leases_max, plan.leases_max),
+            weight=_or(changes.weight, plan.weight),
         )
     return plans
 

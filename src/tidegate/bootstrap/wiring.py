@@ -29,7 +29,6 @@ from tidegate.config import Settings
 from tidegate.domain.decision import Decision
 from tidegate.domain.egress import EgressPolicy
 from tidegate.domain.health import PressureLimits
-from tidegate.domain.policy import Policy
 from tidegate.facades.access import Access
 from tidegate.facades.checks import Checks
 from tidegate.facades.extract import Extraction
@@ -60,7 +59,7 @@ class Wiring:
         self.settings, self.folder = settings, folder
         self.clock = SystemClock()
         self.plans = plans_of(settings)
-        self.limits = service_limits(settings, self.plans["free"])
+        self.standing = service_limits(settings, self.plans["free"])
         self.database = Database(folder.path / "tidegate.db")
         self.ledger = SqlUsageLedger(self.database)
         self.directory = SqlTenantStore(self.database)
@@ -75,7 +74,7 @@ class Wiring:
         keep_large_blocks_apart()
         return Service(
             gate=self.gate,
-            limits=self.limits,
+            standing=self.standing,
             tenants=self.tenants,
             access=Access(self.tenants, is_admin_key=admin_key(self.settings, self.folder).matches),
             leases=self.leases,
@@ -116,7 +115,7 @@ class Wiring:
     @cached_property
     def gate(self) -> AdmissionGate:
         """Where everything is admitted."""
-        policy = Policy(self.limits)
+        policy = self.standing.policy()
         memory = memory_store(policy)
         return AdmissionGate(
             policy,
@@ -172,7 +171,7 @@ class Wiring:
         """What gateways ask."""
         return Checks(
             self.gate,
-            rules=check_rules(self.settings, Policy(self.limits)),
+            rules=check_rules(self.settings, self.standing.policy()),
             ledger=self.ledger,
             clock=self.clock,
         )

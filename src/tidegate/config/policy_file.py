@@ -1,7 +1,7 @@
-"""A policy in one file: limits as the settings declare them, and other numbers for some tenants.
+"""A policy in one file: limits as the settings declare them, and the plans of some tenants.
 
-Any settings file is one. `tenants` and `overrides` are beside the settings, because a service knows
-its tenants from the database.
+Any settings file is one. `tenants` is beside the settings, because a service knows its tenants from
+the database.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from tidegate.config.reading import _convert, _named, _read
 from tidegate.config.settings import Settings
 from tidegate.errors import InvalidSetting
-
-Units = Annotated[int, Meta(ge=1, lt=2**53)]
 
 
 class TenantPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,16 +24,8 @@ class TenantPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     quotas: dict[str, int] = {}
 
 
-class OverridePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Other numbers of one limit; `units` none lifts it, but for rates."""
-
-    units: Units | None
-    burst: Units | None = None
-
-
 class _Beside(msgspec.Struct, frozen=True, kw_only=True):
     tenants: dict[str, TenantPolicy] = {}
-    overrides: dict[str, dict[str, OverridePolicy]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +34,6 @@ class PolicyFile:
 
     settings: Settings
     tenants: dict[str, TenantPolicy]
-    overrides: dict[str, dict[str, OverridePolicy]]
     has_plans: bool
 
 
@@ -66,11 +53,9 @@ def read_policy_file(path: Path, environ: Mapping[str, str]) -> PolicyFile:
     try:
         found = msgspec.convert(beside, _Beside)
     except msgspec.ValidationError as error:
-        raise _named(str(error), beside) from None
+        raise _named(str(error), beside, _Beside) from None
     settings = _convert(tree)
     has_plans = bool(settings.plans or found.tenants)
     if not settings.limits and not has_plans:
         raise InvalidSetting("limits", "(unset)", "limits, plans or tenants: nothing is limited")
-    return PolicyFile(
-        settings=settings, tenants=found.tenants, overrides=found.overrides, has_plans=has_plans
-    )
+    return PolicyFile(settings=settings, tenants=found.tenants, has_plans=has_plans)

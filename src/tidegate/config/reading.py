@@ -75,18 +75,52 @@ def _convert(tree: dict[str, Any]) -> Settings:
     return settings
 
 
-def _named(message: str, tree: dict[str, Any]) -> InvalidSetting:
+def _named(message: str, tree: dict[str, Any], kind: type = Settings) -> InvalidSetting:
     """Turn the decoder's message, `<reason> - at `$.<path>``, into an error with a field."""
-    reason, _, path = message.partition(" - at `$")
-    parts = re.findall(r"\w+", path)
-    unknown = re.search(r"unknown field `([^`]+)`", reason)
+    reason, _, path = message.replace(" at `key` in `", " at `").partition(" - at `$")
+    parts: list[str] = []
     value: Any = tree
-    for part in parts:
-        value = value[int(part)] if isinstance(value, list) else value.get(part)
+    for part in re.findall(r"\.\.\.|\w+", path):
+        # The decoder does not say which of several names of one's own it means.
+        name = _guilty(tree, parts, value, kind, message) if part == "..." else part
+        parts.append(name)
+        value = value[int(name)] if isinstance(value, list) else (value or {}).get(name)
+    unknown = re.search(r"unknown field `([^`]+)`", reason)
     if unknown:
-        return InvalidSetting(".".join([*parts, unknown[1]]), "(set)", "no setting of that name")
+        return InvalidSetting(_path([*parts, unknown[1]]), "(set)", "no setting of that name")
+    missing = re.search(r"missing required field `([^`]+)`", reason)
+    if missing:
+        return InvalidSetting(_path([*parts, missing[1]]), "(unset)", "a value")
     shown = "(hidden)" if "key" in parts[-1:] or "admin_key" in parts else value
-    return InvalidSetting(".".join(parts) or "settings", shown, reason.removeprefix("Expected "))
+    return InvalidSetting(_path(parts) or "settings", shown, reason.removeprefix("Expected "))
+
+
+def _guilty(
+    tree: dict[str, Any], parts: list[str], value: dict[str, Any], kind: type, message: str
+) -> str:
+    """Return the name in a mapping with which alone the same is wrong."""
+    for name, item in value.items():
+        try:
+            msgspec.convert(_with(tree, parts, {name: item}), kind)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return str(name)
+    return "..."
+
+
+def _with(tree: Any, parts: list[str], value: Any) -> Any:
+    """Return a tree with another value at one place."""
+    if not parts:
+        return value
+    name, *others = parts
+    if isinstance(tree, list):
+        index = int(name)
+        return [*tree[:index], _with(tree[index], others, value), *tree[index + 1 :]]
+    return {**tree, name: _with(tree[name], others, value)}
+
+
+def _path(parts: list[str]) -> str:
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", ".".join(parts))
 
 
 def _files(configured: str | None, folder: Path) -> list[Path]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from tidegate.config.gateways import CheckSettings, EnvoySettings, HaproxySettings
-from tidegate.domain.limit import Capacity, Limit, Quota, RateLimit
-from tidegate.domain.period import Period
-from tidegate.errors import InvalidLimit, InvalidSetting
+from tidegate.config.limits import LimitSettings, Overridden, limits_of
+from tidegate.domain.limit import Limit
+from tidegate.domain.policy import WEIGHT_MAX
 
 MIB = 2**20
 
@@ -18,6 +18,7 @@ Count = Annotated[int, Meta(ge=1, le=10_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Bytes = Annotated[int, Meta(ge=1, le=2**50)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Weight = Annotated[int, Meta(ge=1, le=WEIGHT_MAX)]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,27 +90,14 @@ class OpenRoutes(_Section, frozen=True):
     docs: bool = True
 
 
-class LimitSettings(_Section, frozen=True):
-    """A limit of one's own. Only `claimable` resources can be claimed with a tenant's key."""
-
-    kind: Literal["rate", "quota", "capacity"]
-    resource: str
-    units: int
-    period_s: float | None = None
-    burst: int | None = None
-    period: Period | None = None
-    per: tuple[str, ...] = ()
-    name: str = ""
-    claimable: bool = False
-
-
 class PlanSettings(_Section, frozen=True):
-    """Changes to a plan: quotas by name, and the caps on what its tenants may ask for."""
+    """Changes to a plan: quotas by name, caps on what its tenants may ask for, their weight."""
 
     quotas: dict[str, int] = {}
     priority_max: Annotated[int, Meta(ge=0, le=1000)] | None = None
     lease_max_s: Annotated[int, Meta(ge=1, le=86_400)] | None = None
     leases_max: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    weight: Weight | None = None
 
 
 class Settings(_Section, frozen=True):
@@ -137,6 +125,9 @@ class Settings(_Section, frozen=True):
     envoy: EnvoySettings = EnvoySettings()
     haproxy: HaproxySettings = HaproxySettings()
     limits: tuple[LimitSettings, ...] = ()
+    overrides: Overridden = {}
+    cohorts: dict[str, tuple[str, ...]] = {}
+    weights: dict[str, Weight] = {}
     plans: dict[str, PlanSettings] = {}
 
     def own_limits(self) -> list[Limit]:
@@ -145,33 +136,4 @@ class Settings(_Section, frozen=True):
         Raises:
             InvalidSetting: naming the entry and the field.
         """
-        return [_limit(index, limit) for index, limit in enumerate(self.limits)]
-
-
-def _limit(index: int, settings: LimitSettings) -> Limit:
-    try:
-        return _build(settings)
-    except InvalidLimit as error:
-        where = f"limits[{index}].{error.field}"
-        raise InvalidSetting(where, error.value, error.allowed) from None
-
-
-def _build(settings: LimitSettings) -> Limit:
-    resource, units = settings.resource, settings.units
-    per, name = settings.per, settings.name
-    if settings.kind == "capacity":
-        return Capacity(resource, units=units, per=per, name=name)
-    if settings.kind == "quota":
-        if settings.period is None:
-            raise InvalidLimit("period", None, "a calendar period, since kind is quota")
-        return Quota(resource, units=units, period=settings.period, per=per, name=name)
-    if settings.period_s is None:
-        raise InvalidLimit("period_s", None, "seconds, since kind is rate")
-    return RateLimit(
-        resource,
-        units=units,
-        period_s=settings.period_s,
-        burst=settings.burst,
-        per=per,
-        name=name,
-    )
+        return limits_of(self.limits)

@@ -21,6 +21,8 @@ SCOPE_FIELDS = ("tenant", "host", "user", "route")
 LOG_UNITS_MAX = 10_000
 """An exact sliding window keeps one entry for each take, so it is for small numbers."""
 
+KEYS_MAX = 100_000
+
 WhenDown = Literal["closed", "open", "local"]
 """What a limit does while its shared store cannot be asked: refuse, let pass, or keep this
 process's own share of the limit."""
@@ -32,6 +34,7 @@ class BaseLimit:
 
     `shadow` decides and counts, but refuses nothing. From `near_percent` of the limit on, an event
     says that it is near. `name` tells limits of one resource apart, and is the resource by default.
+    Beyond `keys_max` scopes newcomers share one budget, so that nobody fills the memory.
     """
 
     resource: str
@@ -42,6 +45,7 @@ class BaseLimit:
     shadow: bool = False
     near_percent: int = 80
     when_down: WhenDown = "closed"
+    keys_max: int = KEYS_MAX
 
     def check(self) -> None:
         """Refuse what has no meaning, and fill in the name. Raises InvalidLimit."""
@@ -57,6 +61,8 @@ class BaseLimit:
             raise InvalidLimit("near_percent", self.near_percent, "1..100")
         if self.when_down not in get_args(WhenDown):
             raise InvalidLimit("when_down", self.when_down, " | ".join(get_args(WhenDown)))
+        if type(self.keys_max) is not int or not 1 <= self.keys_max <= 10_000_000:
+            raise InvalidLimit("keys_max", self.keys_max, "1..10000000")
         if not self.name:
             object.__setattr__(self, "name", self.resource)
 

@@ -1,6 +1,7 @@
 """Plans: what a tenant may use, and what it pays. Plans are data; settings may replace them.
 
-Money is integer micro-units of a US dollar.
+Money is integer micro-units of a US dollar. Weights are to each other about as the requests per
+second are, a little flatter: those who pay little still get their turn among those who pay much.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Plan:
     """A named set of quotas, its price, and the caps on what its tenants may ask for.
 
     `overage_micros` is the price of 1,000 operations above `operations_included`, or None where
-    more are refused; then `quotas.operations_per_month` is the ceiling.
+    more are refused; then `quotas.operations_per_month` is the ceiling. Of what tenants wait for,
+    each gets a part in proportion to its `weight`.
     """
 
     name: str
@@ -72,12 +74,14 @@ class Plan:
     priority_max: int = 500
     lease_max_s: int = 300
     leases_max: int = 1_000
+    weight: int = 1
 
 
 def _plan(name: str, requests: tuple[int, int], per_minute: int, month: int, **sizes: int) -> Plan:
     """Build one row of the table below; `month` are the included operations."""
     overage = sizes.pop("overage_micros", None)
     price = sizes.pop("price_month_micros")
+    weight = sizes.pop("weight")
     quotas = Quotas(
         requests_per_second=requests[0],
         requests_burst=requests[1],
@@ -91,6 +95,7 @@ def _plan(name: str, requests: tuple[int, int], per_minute: int, month: int, **s
         price_month_micros=price,
         operations_included=month,
         overage_micros=overage,
+        weight=weight,
     )
 
 
@@ -105,6 +110,7 @@ DEFAULT_PLANS: dict[str, Plan] = {
             cache_bytes=100 * MIB,
             storage_bytes=GIB,
             sessions=100,
+            weight=1,
             price_month_micros=0,
         ),
         _plan(
@@ -115,6 +121,7 @@ DEFAULT_PLANS: dict[str, Plan] = {
             cache_bytes=500 * MIB,
             storage_bytes=10 * GIB,
             sessions=500,
+            weight=2,
             price_month_micros=29 * USD,
             overage_micros=400_000,
         ),
@@ -126,6 +133,7 @@ DEFAULT_PLANS: dict[str, Plan] = {
             cache_bytes=2 * GIB,
             storage_bytes=100 * GIB,
             sessions=5_000,
+            weight=8,
             price_month_micros=199 * USD,
             overage_micros=200_000,
         ),
@@ -137,6 +145,7 @@ DEFAULT_PLANS: dict[str, Plan] = {
             cache_bytes=16 * GIB,
             storage_bytes=1024 * GIB,
             sessions=50_000,
+            weight=40,
             price_month_micros=999 * USD,
             overage_micros=100_000,
         ),

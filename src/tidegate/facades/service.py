@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
-from tidegate.domain.limit import Limit, Quota
-from tidegate.domain.overrides import Override, Pattern
+from tidegate.domain.limit import Quota
 from tidegate.domain.period import windows
-from tidegate.domain.policy import Policy
 from tidegate.domain.rule import rule_of
+from tidegate.domain.standing import Allowance, StandingLimits
 from tidegate.domain.usage import UsageTotals
 from tidegate.facades.access import Access
 from tidegate.facades.checks import Checks
@@ -49,7 +48,7 @@ class Service:
     """Everything an entrypoint needs. Parts are public: routes call them directly.
 
     Args:
-        limits: The limits in force before tenants' quotas are put in.
+        standing: The limits in force before tenants' quotas are put in.
         exposition: Returns the metrics as text.
         opened: What must run before tenants and leases are read, as (start, stop) pairs.
         workers: What may start behind the first answer, as (start, stop) pairs.
@@ -59,7 +58,7 @@ class Service:
         self,
         *,
         gate: AdmissionGate,
-        limits: list[Limit],
+        standing: StandingLimits,
         tenants: Tenants,
         access: Access,
         leases: Leases,
@@ -77,7 +76,7 @@ class Service:
         self.checks = checks
         self.governed, self.status, self.metrics = governed, status, metrics
         self.metrics_text = exposition
-        self._limits, self._ledger, self._clock = limits, ledger, clock
+        self._standing, self._ledger, self._clock = standing, ledger, clock
         self._opened, self._workers = opened, workers
         self._stops: list[Step] = []
         tenants.changed = self.apply_quotas
@@ -127,17 +126,14 @@ class Service:
         self.gate.close()
 
     def apply_quotas(self) -> None:
-        """Put the quotas of every tenant in force."""
-        overrides: dict[Pattern, dict[str, Override]] = {}
-        for tenant in self.tenants.directory.tenants.values():
-            quotas = self.tenants.quotas(tenant)
-            overrides[tenant.id] = {
-                "requests": Override(units=quotas.requests_per_second, burst=quotas.requests_burst),
-                "operations": Override(units=quotas.operations_per_minute),
-                "operations_month": Override(units=quotas.operations_per_month or None),
-                "sessions": Override(units=quotas.sessions),
-            }
-        self.gate.set_policy(Policy(self._limits, overrides=overrides))
+        """Put the quotas and weights of every tenant in force."""
+        tenants = {
+            tenant.id: Allowance(
+                quotas=self.tenants.quotas(tenant), weight=self.tenants.plan(tenant).weight
+            )
+            for tenant in self.tenants.directory.tenants.values()
+        }
+        self.gate.set_policy(self._standing.policy(tenants))
 
     def now_us(self) -> int:
         """Return the time by the service's clock."""
@@ -155,9 +151,12 @@ class Service:
             await start()
 
     async def _restore_quotas(self) -> None:
-        """Spend in each quota what the ledger says was spent since its window began."""
+        """Spend in each quota what the ledger says was spent since its window began.
+
+        The ledger knows tenants and resources, so quotas that are per something else start full.
+        """
         now_us = self._clock.now_us()
-        for limit in self._limits:
+        for limit in self._standing.limits:
             if not isinstance(limit, Quota) or limit.per not in ((), ("tenant",)):
                 continue
             spent = await self._ledger.taken(since_us=rule_of(limit, now_us).starts_us[0])
@@ -167,7 +166,7 @@ class Service:
                     scope = tenant if limit.per else ""
                     by_scope[scope] = by_scope.get(scope, 0) + units
             for scope, units in by_scope.items():
-                self.gate.set_used(limit.name, Claim(tenant=scope), units)
+                self.gate.set_used(limit.name, Claim(tenant=scope), max(0, units))
 
     async def _look_for_changes(self) -> None:
         await self.tenants.refresh()

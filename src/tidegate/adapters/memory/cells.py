@@ -21,7 +21,6 @@ Key = str | tuple[str, ...]
 
 OVERFLOW = "*overflow*"
 """Last part of the scope that newcomers share once there are as many keys as there may be."""
-KEYS_MAX = 100_000
 TENANT_KEYS_MAX = 1_000
 """Cells that one tenant may have of one limit: more share one of its own."""
 TERMS_MAX = 100_000
@@ -107,13 +106,13 @@ class Table:
         if self.tenant_at >= 0 and len(scope) > 1:
             tenant = scope[self.tenant_at]
             count = self.counts.get(tenant, 0)
-            if count >= TENANT_KEYS_MAX or size >= KEYS_MAX:
+            if count >= TENANT_KEYS_MAX or size >= self.limit.keys_max:
                 self.overflowed += 1
                 spread = [OVERFLOW] * len(scope)
-                spread[self.tenant_at] = tenant if size < 2 * KEYS_MAX else OVERFLOW
+                spread[self.tenant_at] = tenant if size < 2 * self.limit.keys_max else OVERFLOW
                 return tuple(spread)
             self.counts[tenant] = count + 1
-        elif size >= KEYS_MAX and scope:
+        elif size >= self.limit.keys_max and scope:
             self.overflowed += 1
             return key_of((OVERFLOW,) * len(scope))
         return key
