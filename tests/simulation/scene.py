@@ -21,7 +21,7 @@ from tidegate.domain.shared import handle
 from tidegate.domain.world import World
 from tidegate.errors import StoreUnavailable
 from tidegate.facades.sharing.drivers import Breaker
-from tidegate.facades.sharing.members import Member
+from tidegate.facades.sharing.member import Member
 from tidegate.facades.sharing.session import Session
 
 SECOND_US = 1_000_000

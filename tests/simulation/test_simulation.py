@@ -55,7 +55,8 @@ def test_everything_goes_wrong(seed: int) -> None:
         ledger.check_holders()
         ledger.check_store()
     store.faults = Faults()
-    time.run(time.now_us + 10 * TTL_US)
+    # Long enough for every lease that nobody looks after to expire.
+    time.run(time.now_us + 40 * SECOND_US)
     ledger.check_store()
     held = {
         name: level.amount
@@ -66,7 +67,7 @@ def test_everything_goes_wrong(seed: int) -> None:
     for process in processes:
         assert len(process.member.lanes) == 0
     assert not any(queue.places for queue in store.world.queues.values())
-    assert ledger.outcomes["granted"] > 100
+    assert ledger.outcomes["granted"] > 20
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from tidegate.domain.ask import Ask
 from tidegate.domain.batch import (
     Adjust,
     Adopt,
@@ -16,27 +15,18 @@ from tidegate.domain.batch import (
     Done,
     End,
     GiveBack,
-    Levels,
     Touch,
-    Write,
 )
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Granted
 from tidegate.domain.lease import Lease, LeaseRecord, Outcome
 from tidegate.domain.policy import Policy
 from tidegate.errors import LeaseLost, TidegateError
+from tidegate.facades.sharing.leasing import Leasing, Pool
 from tidegate.facades.sharing.outbox import Naming, Request, cell_name, ignored
-from tidegate.facades.sharing.questions import (
-    Question,
-    Seen,
-    Terms,
-    check_actual,
-    digest_of,
-    held_by,
-    id_of,
-    look_at,
-)
+from tidegate.facades.sharing.questions import Question, Terms
 from tidegate.facades.sharing.session import Session
+from tidegate.facades.sharing.wording import check_actual, digest_of, held_by, id_of
 
 Heard = Callable[[Decision | TidegateError], None]
 
@@ -61,6 +51,8 @@ class Clerk:
         flush: Callable[[], None],
     ) -> None:
         self.session, self.policy, self._send, self._flush = session, policy, send, flush
+        self.leasing = Leasing(now_us=session.now_us, give_back=self._return_tokens)
+        self.leasing.bind(policy)
         self.granted = 0
         self.released: Counter[str] = Counter()
         self.shadowed: Counter[str] = Counter()
@@ -77,11 +69,18 @@ class Clerk:
         question = Question(self, claim, terms, heard)
         # Wrong claims are refused before they travel.
         question.resolve()
-        self._ask(
+        with self.session.lock:
+            here = bool(self.leasing) and question.is_answered_here()
+        if not here:
+            self.again(question)
+
+    def again(self, question: Question) -> None:
+        """Let a question travel."""
+        self.ask(
             Request(
                 calls=question.calls,
                 answered=question.answered,
-                failed=heard,
+                failed=question.failed,
                 late=question.late,
             )
         )
@@ -144,7 +143,7 @@ class Clerk:
                 self.session.holdings.add(lease)
 
         claim_id = id_of(lease.claim)
-        self._ask(
+        self.ask(
             Request(
                 calls=lambda _: (End(claim_id, lease.fencing_token, True),),
                 answered=answered,
@@ -222,31 +221,6 @@ class Clerk:
 
         self.tell(calls)
 
-    def look(self, ask: Callable[[], Ask], heard: Callable[[Seen | TidegateError], None]) -> None:
-        """Read the levels of an ask's cells."""
-        seen: list[Ask] = []
-
-        def calls(naming: Naming) -> Sequence[Call]:
-            seen[:] = [ask()]
-            return (look_at(seen[0], naming),)
-
-        def answered(answers: Sequence[Answer]) -> None:
-            answer = answers[0]
-            assert isinstance(answer, Levels)
-            heard(Seen(seen[0], answer, self.session.now_us()))
-
-        self._ask(Request(calls=calls, answered=answered, failed=heard, late=ignored))
-
-    def write(self, ask: Callable[[], Ask], heard: Callable[[TidegateError | None], None]) -> None:
-        """Set the first cell of an ask to the units it names."""
-
-        def calls(naming: Naming) -> Sequence[Call]:
-            now = ask()
-            rule, units, _ = now.rows[0]
-            return (Write(naming.cell(cell_name(now.cells[0])), naming.rule(rule), units),)
-
-        self._ask(Request(calls=calls, answered=lambda _: heard(None), failed=heard, late=ignored))
-
     def _adjust(self, lease: Lease, deltas: Mapping[str, int]) -> None:
         def calls(naming: Naming) -> Sequence[Call]:
             now_us = self.session.now_us()
@@ -264,13 +238,23 @@ class Clerk:
         if any(deltas.values()):
             self.tell(calls)
 
+    def _return_tokens(self, pool: Pool, units: int) -> None:
+        """Put tokens back that were drawn and not spent."""
+
+        def calls(naming: Naming) -> Sequence[Call]:
+            rule = self.policy.rule(pool.cell.limit, pool.cell.scope, self.session.now_us())
+            cell = naming.cell(cell_name(pool.cell))
+            return (Adjust(cell, naming.rule(rule), -units, pool.drawn_us),)
+
+        self.tell(calls)
+
     def _touch(self, lease: Granted, claim_id: str, lease_us: int) -> None:
         def answered(answers: Sequence[Answer]) -> None:
             if answers and answers[0] == Done(False):
                 # Another process ended it by its id.
                 self.session.holdings.drop(lease)
 
-        self._ask(
+        self.ask(
             Request(
                 calls=lambda _: (Touch(claim_id, lease.fencing_token, lease_us),),
                 answered=answered,
@@ -282,9 +266,10 @@ class Clerk:
 
     def tell(self, calls: Callable[[Naming], Sequence[Call]]) -> None:
         """Ask for what must happen even though nobody waits for it."""
-        self._ask(Request(calls=calls, answered=ignored, failed=ignored, late=ignored, must=True))
+        self.ask(Request(calls=calls, answered=ignored, failed=ignored, late=ignored, must=True))
 
-    def _ask(self, request: Request, *, quietly: bool = False) -> None:
+    def ask(self, request: Request, *, quietly: bool = False) -> None:
+        """Let a request travel; `quietly` with the next batch that travels anyway."""
         self.session.ask(request)
         if not quietly:
             self._send()

@@ -16,8 +16,10 @@ from tidegate.domain.lease import LEASE_S, Lease, LeaseRecord, Outcome, lease_us
 from tidegate.domain.policy import Policy, taken_quotas
 from tidegate.errors import LeaseLost, LeaseUnknown, TidegateError
 from tidegate.facades.desk import Precheck
-from tidegate.facades.sharing.members import Member, Members
-from tidegate.facades.sharing.questions import Seen
+from tidegate.facades.sharing.member import Member
+from tidegate.facades.sharing.members import Members
+from tidegate.facades.sharing.operators import look, write
+from tidegate.facades.sharing.seen import Seen
 
 
 class SharedDesk:
@@ -101,7 +103,7 @@ class SharedDesk:
             return self.policy.one(limit, claim, units, member.session.now_us())
 
         ask()
-        blocking(member, lambda heard: member.clerk.write(ask, heard))
+        blocking(member, lambda heard: write(member.clerk, ask, heard))
 
     def reset(self, limit: str, claim: Claim) -> None:
         """Let one limit count as untouched; blocks for a round trip."""
@@ -131,7 +133,7 @@ class SharedDesk:
         # A wrong claim is refused before it travels.
         ask()
         member = self._members.of_threads()
-        seen: Seen = blocking(member, lambda heard: member.clerk.look(ask, heard))
+        seen: Seen = blocking(member, lambda heard: look(member.clerk, ask, heard))
         return seen
 
 

@@ -44,7 +44,8 @@ class SharedGate(SharedDesk, Guards):
     def decisions(self) -> Counter[str]:
         """How claims of this process were decided, as `AdmissionGate.decisions`."""
         counted = Counter(self._denied)
-        counted["granted"] += sum(member.clerk.granted for member in self._members.all())
+        for member in self._members.all():
+            counted["granted"] += member.clerk.granted + member.clerk.leasing.spent
         return +counted
 
     @property
@@ -69,11 +70,16 @@ class SharedGate(SharedDesk, Guards):
     def try_admit(
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
-        """Decide without I/O, which is possible only while the store is down.
+        """Decide without I/O: from tokens of leased limits, or while the store is down.
 
         Raises:
             WouldBlock: the store has to be asked: use `admit`, or `admit_sync` in threads.
         """
+        member = self._members.present()
+        if member is not None and not report and self._precheck is None:
+            granted = member.spend(claim)
+            if granted is not None:
+                return granted
         if not self._members.is_down:
             raise WouldBlock("this store is asked over the network: use admit, or admit_sync")
         return self._members.without_store(claim, lease_s, holder, report)
@@ -82,11 +88,15 @@ class SharedGate(SharedDesk, Guards):
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide now, in one round trip to the store. See `AdmissionGate.try_admit`."""
+        member = self._members.here()
+        if self._precheck is None and not report:
+            granted = member.spend(claim)
+            if granted is not None:
+                return granted
         denied = self.precheck(claim)
         if denied is not None:
             return denied
         terms = Terms(lease_us=lease_us_of(lease_s), holder=holder, report=report)
-        member = self._members.here()
         if member.is_down:
             return self._count(self._members.without_store(claim, lease_s, holder, report))
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()

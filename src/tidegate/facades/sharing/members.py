@@ -11,89 +11,20 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 
 from tidegate.domain.batch import LOST, Batch
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Decision, Denied, Granted
-from tidegate.domain.lease import Lease, LeaseRecord, lease_us_of
+from tidegate.domain.decision import Decision, Denied
+from tidegate.domain.lease import lease_us_of
 from tidegate.domain.policy import Policy
-from tidegate.errors import TidegateError
-from tidegate.facades.sharing.clerk import Clerk
+from tidegate.errors import InvalidClaim, TidegateError
 from tidegate.facades.sharing.drivers import TICK_S, AsyncDriver, Breaker, SyncDriver
-from tidegate.facades.sharing.lanes import Lanes
+from tidegate.facades.sharing.member import Member
 from tidegate.facades.sharing.session import Session
 from tidegate.ports.admission_store import AdmissionStore
 from tidegate.ports.shared_store import BlockingStore, SharedStore
 
 _log = logging.getLogger(__name__)
-
-
-class Member:
-    """One session with its clerk, its queue and whoever carries for it."""
-
-    def __init__(
-        self,
-        session: Session,
-        policy: Policy,
-        *,
-        waiting_max: int,
-        driver: AsyncDriver | SyncDriver,
-    ) -> None:
-        self.session, self.driver = session, driver
-        self.clerk = Clerk(session, policy, send=driver.kick, flush=self.carry)
-        self.lanes = Lanes(self.clerk, waiting_max=waiting_max)
-        session.woken = self.poke
-
-    @property
-    def is_down(self) -> bool:
-        """Whether the store cannot be had."""
-        return self.driver.breaker.down
-
-    def kick(self) -> None:
-        """Get the wire going."""
-        self.driver.kick()
-
-    def poke(self) -> None:
-        """Ask again for those who wait: somebody woke this member."""
-        if len(self.lanes):
-            self.lanes.poke()
-
-    def carry(self) -> None:
-        """Carry what there is, where callers do that themselves."""
-        if isinstance(self.driver, SyncDriver):
-            self.driver.carry()
-
-    def carry_until(self, done: Callable[[], bool]) -> None:
-        """Carry until an answer is there; it comes even if the store does not."""
-        assert isinstance(self.driver, SyncDriver)
-        pause = threading.Event()
-        while not done():
-            self.driver.carry(done)
-            if not done():
-                pause.wait(TICK_S)
-
-    def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
-        """Call `lost` when the lease is lost; at once if it is already."""
-        with self.session.lock:
-            live = self.session.holdings.get(lease) is not None
-            self.session.holdings.watch(lease, lambda: _tell(lost))
-        if not live and lease.rows:
-            _tell(lost)
-
-    def leases(self) -> list[Granted]:
-        """Return the live leases, oldest first."""
-        self.clerk.expire()
-        with self.session.lock:
-            return self.session.holdings.all()
-
-    def reclaim(self) -> list[LeaseRecord]:
-        """Return what expired since the last call."""
-        self.clerk.expire()
-        with self.session.lock:
-            expired, self.clerk.expired = self.clerk.expired, []
-        self.carry()
-        return expired
 
 
 class Members:
@@ -180,6 +111,13 @@ class Members:
         self._beat()
         return member
 
+    def present(self) -> Member | None:
+        """Return the member of here, if there is one yet."""
+        try:
+            return self._by_loop.get(asyncio.get_running_loop())
+        except RuntimeError:
+            return self._threads
+
     def current(self) -> Member:
         """Return the member of the running loop, or that of the threads where none runs."""
         try:
@@ -200,7 +138,7 @@ class Members:
         self.policy = policy
         self._local.bind(self._without(policy))
         for member in self.all():
-            member.clerk.policy = policy
+            member.set_policy(policy)
             member.poke()
             member.kick()
 
@@ -211,7 +149,11 @@ class Members:
             for limit in self.policy.limits_on(resource):
                 if limit.when_down == "closed":
                     return Denied("store_unavailable", limit.name)
-        return self._local.admit(claim, lease_us_of(lease_s), holder)
+        try:
+            return self._local.admit(claim, lease_us_of(lease_s), holder)
+        except InvalidClaim:
+            # More than this process's share can ever grant.
+            return Denied("store_unavailable")
 
     async def aclose(self) -> None:
         """Let go of the store for the running loop."""
@@ -219,6 +161,7 @@ class Members:
             member = self._by_loop.pop(asyncio.get_running_loop(), None)
         if member is not None:
             assert isinstance(member.driver, AsyncDriver)
+            member.return_tokens()
             await member.driver.close(member.clerk)
 
     def close(self) -> None:
@@ -228,6 +171,7 @@ class Members:
             self._pulse.join()
         if self._threads is not None:
             assert isinstance(self._threads.driver, SyncDriver)
+            self._threads.return_tokens()
             self._threads.driver.close(self._threads.clerk)
         if self._life is not None:
             self._life.close()
@@ -251,7 +195,7 @@ class Members:
         # A third of the time is left then: the store has not taken anything back yet.
         if session.must_be_lost(session.ttl_us // 3):
             session.lose()
-        member.clerk.expire()
+        member.tick()
         if isinstance(member.driver, SyncDriver):
             if session.has_work or session.is_quiet or member.is_down:
                 member.driver.carry_once()
@@ -276,9 +220,3 @@ class Members:
                 session.lose()
             else:
                 session.alive()
-
-
-def _tell(lost: Callable[[], object]) -> None:
-    # The loop of a holder may have ended: then nobody is there to be told.
-    with suppress(RuntimeError):
-        lost()

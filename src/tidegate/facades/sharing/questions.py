@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
-from tidegate.domain.admission import Row, aged, decide, remaining, reset
 from tidegate.domain.ask import Ask
 from tidegate.domain.batch import (
     Admit,
@@ -18,19 +15,18 @@ from tidegate.domain.batch import (
     Answer,
     Call,
     Levels,
-    Look,
     No,
     Reused,
     Wait,
     Yes,
-    levels_of,
 )
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Decision, Denied, Granted, LimitState, reason_of
-from tidegate.domain.policy import Policy
-from tidegate.domain.rule import STOCK
-from tidegate.errors import ClaimIdReused, InvalidClaim, TidegateError
-from tidegate.facades.sharing.outbox import Naming, cell_name
+from tidegate.domain.decision import Decision, Granted
+from tidegate.errors import ClaimIdReused, TidegateError
+from tidegate.facades.sharing.leasing import Draft
+from tidegate.facades.sharing.outbox import Naming
+from tidegate.facades.sharing.seen import Seen
+from tidegate.facades.sharing.wording import denied_by, digest_of, held_by, id_of, look_at
 
 if TYPE_CHECKING:
     from tidegate.facades.sharing.clerk import Clerk
@@ -47,56 +43,6 @@ class Terms:
     cell: tuple[str, tuple[str, ...]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Levels that were looked at, for the ask they belong to, at the store's time."""
-
-    ask: Ask
-    levels: Levels
-    now_us: int
-
-    def rows(self) -> list[Row]:
-        """Return the ask's rows with their levels."""
-        rows, levels = self.ask.fresh_rows(), levels_of(self.levels)
-        for row, level in zip(rows, levels, strict=False):
-            row.level = level
-        index = len(rows)
-        for at, siblings in self.ask.siblings.items():
-            found = levels[index : index + len(siblings)]
-            index += len(siblings)
-            kept = (units for _, units in siblings)
-            rows[at].siblings = list(zip(found, kept, strict=True))
-        return rows
-
-    def states(self, policy: Policy) -> tuple[LimitState, ...]:
-        """Return how each limit stands."""
-        states = []
-        for cell, row in zip(self.ask.cells, self.rows(), strict=True):
-            if row.via >= 0:
-                continue
-            level = aged(row.rule, row.level, self.now_us)
-            states.append(
-                LimitState(
-                    name=cell.limit,
-                    resource=policy.limit(cell.limit, cell.scope).resource,
-                    scope=cell.scope,
-                    units=row.rule.units_max,
-                    remaining=remaining(row.rule, level, self.now_us),
-                    reset_us=reset(row.rule, level, self.now_us),
-                    window_us=row.rule.window_us,
-                )
-            )
-        return tuple(states)
-
-    def denial(self, policy: Policy) -> Denied | None:
-        """Return how the claim would be refused; None: it would be granted."""
-        verdict = decide(self.rows(), self.now_us)
-        if verdict.levels is not None:
-            return None
-        wait_us = -1 if verdict.wait_us is None else verdict.wait_us
-        return denied_by(policy, self.ask, No(verdict.refused, verdict.remaining, wait_us))
-
-
 class Question:
     """Asks the store for one claim."""
 
@@ -109,6 +55,7 @@ class Question:
     ) -> None:
         self._clerk, self._claim, self._terms, self._heard = clerk, claim, terms, heard
         self._ask: Ask | None = None
+        self._draft: Draft | None = None
 
     def resolve(self) -> Ask:
         """Resolve the claim under the limits and the calendar of now. Raises InvalidClaim."""
@@ -118,9 +65,29 @@ class Question:
         )
         return self._ask
 
+    def is_answered_here(self) -> bool:
+        """Answer from the tokens of leased limits, where they suffice or are known to be spent."""
+        leasing, ask = self._clerk.leasing, self._ask
+        assert ask is not None
+        if not leasing or self._claim.id is not None or self._terms.report:
+            return False
+        draft = leasing.draft(ask)
+        if draft.refused is not None:
+            draft.undo()
+            pool, row = draft.refused
+            wait_us = max(1, pool.ready_us - self._clerk.session.now_us())
+            self._heard(denied_by(self._clerk.policy, ask, No(row, pool.tokens, wait_us)))
+            return True
+        self._draft, self._ask = draft, draft.ask
+        if not draft.ask.cells:
+            self._heard(self._granted(ask, Yes(0)))
+            return True
+        return False
+
     def calls(self, naming: Naming) -> Sequence[Call]:
         """Return the claim, after the ticket for it, and before a look at its levels."""
-        ask, claim, terms = self.resolve(), self._claim, self._terms
+        claim, terms = self._claim, self._terms
+        ask = self._ask = self.resolve() if self._draft is None else self._redrafted(self._draft)
         weight = self._clerk.policy.weights.get(claim.tenant, 1)
         parts = naming.parts(ask)
         calls: list[Call] = []
@@ -147,14 +114,44 @@ class Question:
             calls.append(look_at(ask, naming))
         return calls
 
+    def _redrafted(self, draft: Draft) -> Ask:
+        """Return what is left to ask for, by the calendar of now."""
+        now_us = self._clerk.session.now_us()
+        rows = []
+        for cell, (rule, units, via) in zip(draft.ask.cells, draft.ask.rows, strict=True):
+            fresh = rule if via >= 0 else self._clerk.policy.rule(cell.limit, cell.scope, now_us)
+            rows.append((fresh, units, via))
+        draft.ask = replace(draft.ask, rows=tuple(rows))
+        return draft.ask
+
     def answered(self, answers: Sequence[Answer]) -> None:
         """Hear the answer."""
+        draft, answer = self._draft, answers[-1]
+        if draft is not None:
+            if isinstance(answer, Yes):
+                self._clerk.leasing.granted(draft)
+            elif not isinstance(answer, No):
+                draft.undo()
+            elif self._clerk.leasing.refused(draft, answer) is not None:
+                # Less was left than was to be drawn, but enough for the claim.
+                self._clerk.again(self)
+                return
         self._heard(self._decision(answers))
+
+    def failed(self, error: TidegateError) -> None:
+        """Hear that the store cannot be had."""
+        if self._draft is not None:
+            self._draft.undo()
+        self._heard(error)
 
     def late(self, answers: Sequence[Answer]) -> None:
         """Give back what was granted after its asker had been told that nobody knows."""
         decision = self._decision(answers)
         if isinstance(decision, Granted) and not decision.repeated:
+            if self._draft is not None:
+                # Its rates were drawn for a pool, and stay there.
+                self._clerk.leasing.granted(self._draft)
+                decision.settled = True
             self._clerk.void(decision)
 
     def _decision(self, answers: Sequence[Answer]) -> Decision | TidegateError:
@@ -213,50 +210,3 @@ class Question:
             known_as=name,
             repeated=True,
         )
-
-
-def denied_by(policy: Policy, ask: Ask, answer: No) -> Denied:
-    """Return a refusal in the words of callers."""
-    cell, rule = ask.cells[answer.row], ask.rows[answer.row][0]
-    timed = rule.kind != STOCK
-    wait_us = answer.wait_us if answer.wait_us >= 0 else None
-    reason = reason_of(policy.limit(cell.limit, cell.scope))
-    return Denied(reason, cell.limit, cell.scope, answer.remaining, wait_us, timed)
-
-
-def look_at(ask: Ask, naming: Naming) -> Look:
-    """Return a look at every cell of an ask, then at those of its cohorts."""
-    cells = [naming.cell(cell_name(cell)) for cell in ask.cells]
-    for siblings in ask.siblings.values():
-        cells += [naming.cell(cell_name(cell)) for cell, _ in siblings]
-    return Look(tuple(cells))
-
-
-def held_by(ask: Ask, costs: Sequence[int] | None) -> tuple[tuple[str, int], ...]:
-    """Return what a lease gives back: the names of cells, each with its units."""
-    held: list[tuple[str, int]] = []
-    for index, (cell, (rule, cost, via)) in enumerate(zip(ask.cells, ask.rows, strict=True)):
-        units = cost if costs is None else costs[index]
-        if rule.kind == STOCK and via < 0 and units:
-            held.append((cell_name(cell), units))
-    return tuple(held)
-
-
-def id_of(claim: Claim) -> str:
-    """Return under what name a claim's id is known in the store; empty without one."""
-    return "" if claim.id is None else f"{claim.tenant}\x1f{claim.id}"
-
-
-def digest_of(claim: Claim) -> str:
-    """Return what tells a claim from others, in every process; the priority plays no part."""
-    told = replace(claim, priority=0, id=None)
-    return blake2b(msgspec.msgpack.encode(told, order="sorted"), digest_size=8).hexdigest()
-
-
-def check_actual(claim: Claim, actual: Mapping[str, int]) -> None:
-    """Refuse what no settlement can be. Raises InvalidClaim."""
-    for resource, units in actual.items():
-        if resource not in claim.take:
-            raise InvalidClaim(f"actual.{resource}", resource, " | ".join(claim.take) or "nothing")
-        if type(units) is not int or units < 0:
-            raise InvalidClaim(f"actual.{resource}", units, "an integer >= 0")

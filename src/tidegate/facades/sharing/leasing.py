@@ -1,0 +1,195 @@
+"""Tokens of `leased` limits: drawn from the store in advance, and spent here without asking.
+
+The store is debited first, so the limit is never exceeded by all processes together; what a process
+has drawn and does not spend within one refill time goes back. A refusal is remembered until its
+time has come. Ordering between processes ends for such a limit: whoever has tokens, spends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from tidegate.domain.ask import Ask, Cell
+from tidegate.domain.batch import No
+from tidegate.domain.claim import Claim
+from tidegate.domain.limit import RateLimit
+from tidegate.domain.policy import Policy
+from tidegate.domain.rule import Rule
+
+POOLS_MAX = 100_000
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """What is left of the tokens drawn for one cell, since when, and until when none are to be had.
+
+    `ready_us` is when the store has tokens again, by its own clock.
+    """
+
+    cell: Cell
+    limit: RateLimit
+    tokens: int = 0
+    drawn_us: int = 0
+    ready_us: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """A claim after what it could take here: the rest of it, to be asked for.
+
+    `taken` goes back if the rest is refused; `drawing` are rows of `ask` that ask for more than
+    the claim needs, with the units it does need.
+    """
+
+    ask: Ask
+    taken: list[tuple[Pool, int]] = field(default_factory=list)
+    drawing: dict[int, tuple[Pool, int]] = field(default_factory=dict)
+    refused: tuple[Pool, int] | None = None
+
+    def undo(self) -> None:
+        """Put back what was taken here."""
+        for pool, units in self.taken:
+            pool.tokens += units
+        self.taken = []
+
+
+class Leasing:
+    """The pools of one member; under the lock of its session.
+
+    Args:
+        now_us: The store's time.
+        give_back: Puts units of a cell back into the store that were taken at an instant.
+    """
+
+    def __init__(
+        self, *, now_us: Callable[[], int], give_back: Callable[[Pool, int], None]
+    ) -> None:
+        self._now_us, self._give_back = now_us, give_back
+        self._pools: dict[Cell, Pool] = {}
+        self._by_tenant: dict[str, dict[str, Pool]] = {}
+        self._leased: dict[str, RateLimit] = {}
+        self.spent = 0
+
+    def bind(self, policy: Policy) -> None:
+        """Take over the limits in force; what was drawn under others goes back."""
+        self.return_all()
+        self._leased = {
+            limit.name: limit
+            for limit in policy.limits
+            if isinstance(limit, RateLimit) and limit.leased is not None
+        }
+        # Where a resource has one limit, per tenant or for all, a claim finds its pool at once.
+        self._by_tenant = {
+            limit.resource: {}
+            for limit in self._leased.values()
+            if len(policy.limits_on(limit.resource)) == 1 and limit.per in ((), ("tenant",))
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self._leased)
+
+    def spend(self, claim: Claim) -> bool:
+        """Take a claim of one leased resource from its pool; False if that is not possible.
+
+        The quick way, for a claim that takes one thing and nothing else.
+        """
+        take = claim.take
+        if len(take) != 1 or claim.hold or claim.id is not None:
+            return False
+        for resource, units in take.items():
+            pools = self._by_tenant.get(resource)
+            pool = None if pools is None else pools.get(claim.tenant)
+            if pool is None or type(units) is not int or not 0 < units <= pool.tokens:
+                return False
+            pool.tokens -= units
+        self.spent += 1
+        return True
+
+    def draft(self, ask: Ask) -> Draft:
+        """Take what is here of an ask, and let the rest of its leased rows draw for others, too."""
+        draft = Draft(ask)
+        cells: list[Cell] = []
+        rows: list[tuple[Rule, int, int]] = []
+        moved: dict[int, int] = {}
+        for index, (cell, (rule, cost, via)) in enumerate(zip(ask.cells, ask.rows, strict=True)):
+            limit = self._leased.get(cell.limit)
+            units = cost
+            if limit is not None:
+                pool = self._pool(cell, limit, ask.claim.tenant)
+                if pool.tokens >= cost:
+                    pool.tokens -= cost
+                    draft.taken.append((pool, cost))
+                    continue
+                if pool.ready_us > self._now_us():
+                    draft.refused = draft.refused or (pool, index)
+                assert limit.leased is not None
+                units = max(cost, min(limit.leased, rule.units_max))
+                draft.drawing[len(rows)] = (pool, cost)
+            moved[index] = len(rows)
+            cells.append(cell)
+            rows.append((rule, units, moved.get(via, -1)))
+        siblings = {moved[index]: found for index, found in ask.siblings.items()}
+        draft.ask = replace(ask, cells=tuple(cells), rows=tuple(rows), siblings=siblings)
+        return draft
+
+    def granted(self, draft: Draft) -> None:
+        """Keep what was drawn beyond the claim."""
+        for index, (pool, needed) in draft.drawing.items():
+            pool.tokens += draft.ask.rows[index][1] - needed
+            pool.drawn_us, pool.ready_us = self._now_us(), 0
+
+    def refused(self, draft: Draft, answer: No) -> Draft | None:
+        """Put back what was taken; return a smaller draft where less than was drawn is left."""
+        found = draft.drawing.get(answer.row)
+        if found is not None and answer.remaining >= found[1]:
+            rows = list(draft.ask.rows)
+            rule, _, via = rows[answer.row]
+            rows[answer.row] = (rule, max(found[1], answer.remaining // 2), via)
+            draft.ask = replace(draft.ask, rows=tuple(rows))
+            return draft
+        if found is not None and answer.wait_us > 0:
+            # The draw is larger than the claim: less has to come back than it would wait for.
+            pool, needed = found
+            rule, units, _ = draft.ask.rows[answer.row]
+            too_many_us = (units - needed) * rule.unit // max(1, rule.drain)
+            pool.ready_us = self._now_us() + max(0, answer.wait_us - too_many_us)
+        draft.undo()
+        return None
+
+    def tick(self) -> None:
+        """Give back what was drawn a refill time ago and not spent."""
+        now_us = self._now_us()
+        for pool in list(self._pools.values()):
+            if now_us - pool.drawn_us >= pool.limit.rate.refill_us:
+                self._return(pool)
+                if pool.ready_us <= now_us:
+                    self._forget(pool)
+
+    def return_all(self) -> None:
+        """Give back everything that was drawn."""
+        for pool in list(self._pools.values()):
+            self._return(pool)
+            self._forget(pool)
+
+    def _pool(self, cell: Cell, limit: RateLimit, tenant: str) -> Pool:
+        pool = self._pools.get(cell)
+        if pool is None:
+            if len(self._pools) >= POOLS_MAX:
+                self.return_all()
+            pool = self._pools[cell] = Pool(cell, limit, drawn_us=self._now_us())
+            if limit.resource in self._by_tenant and limit.per == ("tenant",):
+                self._by_tenant[limit.resource][tenant] = pool
+        return pool
+
+    def _return(self, pool: Pool) -> None:
+        tokens, pool.tokens = pool.tokens, 0
+        if tokens:
+            self._give_back(pool, tokens)
+
+    def _forget(self, pool: Pool) -> None:
+        self._pools.pop(pool.cell, None)
+        for pools in self._by_tenant.values():
+            pools.pop(pool.cell.scope[0] if pool.cell.scope else "", None)

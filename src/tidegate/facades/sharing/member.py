@@ -1,0 +1,117 @@
+"""One member of a shared store: a session, its clerk, its queue, and whoever carries for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Granted
+from tidegate.domain.lease import Lease, LeaseRecord
+from tidegate.domain.policy import Policy
+from tidegate.facades.sharing.clerk import Clerk
+from tidegate.facades.sharing.drivers import TICK_S, AsyncDriver, SyncDriver
+from tidegate.facades.sharing.lanes import Lanes
+from tidegate.facades.sharing.session import Session
+
+
+class Member:
+    """One session with its clerk, its queue and whoever carries for it."""
+
+    def __init__(
+        self,
+        session: Session,
+        policy: Policy,
+        *,
+        waiting_max: int,
+        driver: AsyncDriver | SyncDriver,
+    ) -> None:
+        self.session, self.driver = session, driver
+        self.clerk = Clerk(session, policy, send=driver.kick, flush=self.carry)
+        self.lanes = Lanes(self.clerk, waiting_max=waiting_max)
+        session.woken = self.poke
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the store cannot be had."""
+        return self.driver.breaker.down
+
+    def kick(self) -> None:
+        """Get the wire going."""
+        self.driver.kick()
+
+    def poke(self) -> None:
+        """Ask again for those who wait: somebody woke this member."""
+        if len(self.lanes):
+            self.lanes.poke()
+
+    def set_policy(self, policy: Policy) -> None:
+        """Put other limits in force."""
+        with self.session.lock:
+            self.clerk.policy = policy
+            self.clerk.leasing.bind(policy)
+
+    def spend(self, claim: Claim) -> Granted | None:
+        """Grant a claim from tokens of leased limits, at once; None if they do not suffice."""
+        if not self.clerk.leasing:
+            return None
+        with self.session.lock:
+            if not self.clerk.leasing.spend(claim):
+                return None
+        # What was drawn is ordered by no token, and has nothing to give back.
+        return Granted(0, claim, self.clerk, 0, 0)
+
+    def return_tokens(self) -> None:
+        """Give back what was drawn for leased limits and not spent."""
+        with self.session.lock:
+            self.clerk.leasing.return_all()
+
+    def tick(self) -> None:
+        """Do what time has brought about."""
+        self.clerk.expire()
+        if self.clerk.leasing:
+            with self.session.lock:
+                self.clerk.leasing.tick()
+
+    def carry(self) -> None:
+        """Carry what there is, where callers do that themselves."""
+        if isinstance(self.driver, SyncDriver):
+            self.driver.carry()
+
+    def carry_until(self, done: Callable[[], bool]) -> None:
+        """Carry until an answer is there; it comes even if the store does not."""
+        assert isinstance(self.driver, SyncDriver)
+        pause = threading.Event()
+        while not done():
+            self.driver.carry(done)
+            if not done():
+                pause.wait(TICK_S)
+
+    def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
+        """Call `lost` when the lease is lost; at once if it is already."""
+        with self.session.lock:
+            live = self.session.holdings.get(lease) is not None
+            self.session.holdings.watch(lease, lambda: _tell(lost))
+        if not live and lease.rows:
+            _tell(lost)
+
+    def leases(self) -> list[Granted]:
+        """Return the live leases, oldest first."""
+        self.clerk.expire()
+        with self.session.lock:
+            return self.session.holdings.all()
+
+    def reclaim(self) -> list[LeaseRecord]:
+        """Return what expired since the last call."""
+        self.clerk.expire()
+        with self.session.lock:
+            expired, self.clerk.expired = self.clerk.expired, []
+        self.carry()
+        return expired
+
+
+def _tell(lost: Callable[[], object]) -> None:
+    # The loop of a holder may have ended: then nobody is there to be told.
+    with suppress(RuntimeError):
+        lost()

@@ -1,0 +1,65 @@
+"""What claims, refusals and levels are called between this process and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+import msgspec
+from msgspec.structs import replace
+
+from tidegate.domain.ask import Ask
+from tidegate.domain.batch import Look, No
+from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Denied, reason_of
+from tidegate.domain.policy import Policy
+from tidegate.domain.rule import STOCK
+from tidegate.errors import InvalidClaim
+from tidegate.facades.sharing.outbox import Naming, cell_name
+
+
+def denied_by(policy: Policy, ask: Ask, answer: No) -> Denied:
+    """Return a refusal in the words of callers."""
+    cell, rule = ask.cells[answer.row], ask.rows[answer.row][0]
+    timed = rule.kind != STOCK
+    wait_us = answer.wait_us if answer.wait_us >= 0 else None
+    reason = reason_of(policy.limit(cell.limit, cell.scope))
+    return Denied(reason, cell.limit, cell.scope, answer.remaining, wait_us, timed)
+
+
+def look_at(ask: Ask, naming: Naming) -> Look:
+    """Return a look at every cell of an ask, then at those of its cohorts."""
+    cells = [naming.cell(cell_name(cell)) for cell in ask.cells]
+    for siblings in ask.siblings.values():
+        cells += [naming.cell(cell_name(cell)) for cell, _ in siblings]
+    return Look(tuple(cells))
+
+
+def held_by(ask: Ask, costs: Sequence[int] | None) -> tuple[tuple[str, int], ...]:
+    """Return what a lease gives back: the names of cells, each with its units."""
+    held: list[tuple[str, int]] = []
+    for index, (cell, (rule, cost, via)) in enumerate(zip(ask.cells, ask.rows, strict=True)):
+        units = cost if costs is None else costs[index]
+        if rule.kind == STOCK and via < 0 and units:
+            held.append((cell_name(cell), units))
+    return tuple(held)
+
+
+def id_of(claim: Claim) -> str:
+    """Return under what name a claim's id is known in the store; empty without one."""
+    return "" if claim.id is None else f"{claim.tenant}\x1f{claim.id}"
+
+
+def digest_of(claim: Claim) -> str:
+    """Return what tells a claim from others, in every process; the priority plays no part."""
+    told = replace(claim, priority=0, id=None)
+    return blake2b(msgspec.msgpack.encode(told, order="sorted"), digest_size=8).hexdigest()
+
+
+def check_actual(claim: Claim, actual: Mapping[str, int]) -> None:
+    """Refuse what no settlement can be. Raises InvalidClaim."""
+    for resource, units in actual.items():
+        if resource not in claim.take:
+            raise InvalidClaim(f"actual.{resource}", resource, " | ".join(claim.take) or "nothing")
+        if type(units) is not int or units < 0:
+            raise InvalidClaim(f"actual.{resource}", units, "an integer >= 0")
