@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +16,9 @@ from tests.gateways.app import App
 from tests.gateways.conftest import Stage, stage
 from tests.gateways.gateway import KINDS, Gateway, gateway
 from tests.integration.serving import DEADLINE_S, open_folder, until
+
+LEASE_S = 30.0
+"""As the example of the settings has it."""
 
 HOLDING = [name for name in KINDS if name != "envoy-ratelimit"]
 """The rate limit service knows no end of a request, so nothing is held there."""
@@ -88,6 +94,21 @@ def test_nginx_gives_back_what_an_aborted_request_held(gates: Stage, app: App) -
         with pytest.raises(httpx.ReadTimeout):
             gate.client.get("/reports/slow", headers={"X-Tenant-ID": tenant}, timeout=0.3)
         until(lambda: gates.held() == 0, "nothing is held, while the application still works")
+
+
+@pytest.mark.needs("nginx")
+def test_nginx_gives_back_whenever_clients_hang_up(gates: Stage) -> None:
+    """Also in the moment in which the check is under way."""
+    tenant, _ = gates.tenant()
+    request = f"GET /reports/x HTTP/1.1\r\nHost: h\r\nX-Tenant-ID: {tenant}\r\n\r\n".encode()
+    with gateway("nginx", gates.folder, gates.ports) as gate:
+        for number in range(300):
+            with socket.create_connection(("127.0.0.1", gate.port)) as client:
+                # Closing resets the connection, at once or a little later.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.sendall(request)
+                time.sleep(number % 10 / 5_000)
+        until(lambda: gates.held() == 0, "nothing is held", within_s=LEASE_S / 2)
 
 
 @pytest.mark.needs("haproxy")
