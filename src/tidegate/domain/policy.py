@@ -20,6 +20,7 @@ from tidegate.errors import InvalidClaim, InvalidLimit
 COHORT = "cohort:"
 """First part of the scope at which a cohort refuses; no tenant has such an id."""
 ID_LENGTH_MAX = 200
+TENANT = ("tenant",)
 WEIGHT_MAX = 1_000_000
 NEVER_US = 2**53
 RULES_MAX = 100_000
@@ -63,6 +64,12 @@ class Policy:
                 raise InvalidLimit("resource", limit.resource, "either taken or held, not both")
             others.append(limit)
         self._overrides.check(self._by_name)
+        # What neither varies nor turns is looked up at once.
+        self.fixed: dict[str, Rule] = {
+            limit.name: rule_of(limit, 0)
+            for limit in self.limits
+            if not self.varies(limit) and not isinstance(limit, Quota)
+        }
         self.cohort_of: dict[str, str] = {}
         self._cohorts = {name: tuple(tenants) for name, tenants in (cohorts or {}).items()}
         for name, tenants in self._cohorts.items():
@@ -242,9 +249,17 @@ class _Rows:
 
     def add(self, limit: Limit, units: int, field: str | None) -> None:
         """Add a limit, and the cohort behind it. With a `field` the units are checked."""
-        scope = scope_of(limit, self._claim)
-        rule = self._policy.rule(limit.name, scope, self._now_us)
-        if field is not None:
+        tenant = self._claim.tenant
+        if limit.per == TENANT and tenant and type(tenant) is str:
+            scope: tuple[str, ...] = (tenant,)
+        else:
+            scope = scope_of(limit, self._claim)
+        rule = self._policy.fixed.get(limit.name)
+        if rule is None:
+            rule = self._policy.rule(limit.name, scope, self._now_us)
+        if field is not None and (
+            type(units) is not int or units < 1 or units * rule.unit > rule.ceiling
+        ):
             check_units(f"{field}.{limit.resource}", units, rule)
         self._cells.append(Cell(limit.name, scope))
         self._rows.append((rule, units, -1))

@@ -23,7 +23,7 @@ from tidegate.domain.lease import Lease, LeaseRecord, Outcome
 from tidegate.domain.policy import Policy
 from tidegate.errors import LeaseLost, TidegateError
 from tidegate.facades.sharing.leasing import Leasing, Pool
-from tidegate.facades.sharing.outbox import Naming, Request, cell_name, ignored
+from tidegate.facades.sharing.outbox import Asked, Naming, Request, cell_name, ignored
 from tidegate.facades.sharing.questions import Question, Terms
 from tidegate.facades.sharing.session import Session
 from tidegate.facades.sharing.wording import check_actual, digest_of, held_by, id_of
@@ -76,14 +76,8 @@ class Clerk:
 
     def again(self, question: Question) -> None:
         """Let a question travel."""
-        self.ask(
-            Request(
-                calls=question.calls,
-                answered=question.answered,
-                failed=question.failed,
-                late=question.late,
-            )
-        )
+        question.given_up = False
+        self.ask(question)
 
     def release(self, lease: Lease, outcome: Outcome = "success") -> bool:
         """Give back what a lease holds; False if it was not live here."""
@@ -268,7 +262,7 @@ class Clerk:
         """Ask for what must happen even though nobody waits for it."""
         self.ask(Request(calls=calls, answered=ignored, failed=ignored, late=ignored, must=True))
 
-    def ask(self, request: Request, *, quietly: bool = False) -> None:
+    def ask(self, request: Asked, *, quietly: bool = False) -> None:
         """Let a request travel; `quietly` with the next batch that travels anyway."""
         self.session.ask(request)
         if not quietly:

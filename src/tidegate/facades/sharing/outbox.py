@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from tidegate.domain.ask import Ask, Cell
 from tidegate.domain.batch import Answer, Call, Part
@@ -17,9 +20,11 @@ SEPARATOR = "\x1f"
 def cell_name(cell: Cell) -> str:
     """Return the name of a cell in the store."""
     parts = (cell.limit, *cell.scope)
-    if any(SEPARATOR in part or "\x1b" in part for part in parts):
+    name = SEPARATOR.join(parts)
+    if "\x1b" in name or name.count(SEPARATOR) >= len(parts):
         parts = tuple(p.replace("\x1b", "\x1b\x1b").replace(SEPARATOR, "\x1b_") for p in parts)
-    return SEPARATOR.join(parts)
+        name = SEPARATOR.join(parts)
+    return name
 
 
 class Naming:
@@ -48,13 +53,36 @@ class Naming:
     def parts(self, ask: Ask) -> tuple[Part, ...]:
         """Return the rows of a claim."""
         parts = []
-        for index, (cell, (rule, cost, via)) in enumerate(zip(ask.cells, ask.rows, strict=True)):
-            siblings: list[int] = []
-            for sibling, kept in ask.siblings.get(index, ()):
-                siblings += (self.cell(cell_name(sibling)), kept)
-            name = self.cell(cell_name(cell))
-            parts.append(Part(name, self.rule(rule), cost, via, tuple(siblings)))
+        for cell, (rule, cost, via) in zip(ask.cells, ask.rows, strict=True):
+            parts.append(Part(self.cell(cell_name(cell)), self.rule(rule), cost, via))
+        for index, found in ask.siblings.items():
+            siblings = [n for cell, kept in found for n in (self.cell(cell_name(cell)), kept)]
+            parts[index] = replace(parts[index], siblings=tuple(siblings))
         return tuple(parts)
+
+
+class Asked(Protocol):
+    """What travels in a batch: see `Request`."""
+
+    count: int
+    given_up: bool
+    must: bool
+
+    def calls(self, naming: Naming, /) -> Sequence[Call]:
+        """Return the calls, as they are now."""
+        ...
+
+    def answered(self, answers: Sequence[Answer], /) -> None:
+        """Hear the answers."""
+        ...
+
+    def failed(self, error: TidegateError, /) -> None:
+        """Hear that the store cannot be had."""
+        ...
+
+    def late(self, answers: Sequence[Answer], /) -> None:
+        """Hear the answers after all."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

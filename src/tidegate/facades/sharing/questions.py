@@ -16,6 +16,7 @@ from tidegate.domain.batch import (
     Call,
     Levels,
     No,
+    Part,
     Reused,
     Wait,
     Yes,
@@ -56,13 +57,19 @@ class Question:
         self._clerk, self._claim, self._terms, self._heard = clerk, claim, terms, heard
         self._ask: Ask | None = None
         self._draft: Draft | None = None
+        self._is_fresh = False
+        self.count, self.given_up, self.must = 0, False, False
 
     def resolve(self) -> Ask:
         """Resolve the claim under the limits and the calendar of now. Raises InvalidClaim."""
-        now_us = self._clerk.session.now_us()
-        self._ask = self._clerk.policy.ask(
-            self._claim, lease_us=self._terms.lease_us, now_us=now_us, holder=self._terms.holder
+        clerk, terms = self._clerk, self._terms
+        self._ask = clerk.policy.ask(
+            self._claim,
+            lease_us=terms.lease_us,
+            now_us=clerk.session.now_us(),
+            holder=terms.holder,
         )
+        self._is_fresh = True
         return self._ask
 
     def is_answered_here(self) -> bool:
@@ -87,16 +94,12 @@ class Question:
     def calls(self, naming: Naming) -> Sequence[Call]:
         """Return the claim, after the ticket for it, and before a look at its levels."""
         claim, terms = self._claim, self._terms
-        ask = self._ask = self.resolve() if self._draft is None else self._redrafted(self._draft)
+        ask = self._current()
         weight = self._clerk.policy.weights.get(claim.tenant, 1)
         parts = naming.parts(ask)
         calls: list[Call] = []
-        for (cell, (_, cost, _)), part in zip(
-            zip(ask.cells, ask.rows, strict=True), parts, strict=True
-        ):
-            if terms.cell == (cell.limit, cell.scope):
-                place = (part.cell, part.rule, max(1, cost))
-                calls.append(Wait(*place, terms.ticket, claim.tenant, weight, claim.priority))
+        if terms.cell is not None:
+            calls += self._tickets(ask, parts, weight)
         claim_id = id_of(claim)
         calls.append(
             Admit(
@@ -113,6 +116,31 @@ class Question:
         if terms.report:
             calls.append(look_at(ask, naming))
         return calls
+
+    def _current(self) -> Ask:
+        """Return the ask as it is now: when it is tried again, the calendar may have moved on."""
+        ask = self._ask
+        if ask is None or not self._is_fresh:
+            ask = self.resolve() if self._draft is None else self._redrafted(self._draft)
+        self._ask, self._is_fresh = ask, False
+        return ask
+
+    def _tickets(self, ask: Ask, parts: Sequence[Part], weight: int) -> list[Call]:
+        """Return the taking of a ticket at the cell where the claim waits."""
+        terms, claim = self._terms, self._claim
+        return [
+            Wait(
+                part.cell,
+                part.rule,
+                max(1, part.cost),
+                terms.ticket,
+                claim.tenant,
+                weight,
+                claim.priority,
+            )
+            for cell, part in zip(ask.cells, parts, strict=True)
+            if terms.cell == (cell.limit, cell.scope)
+        ]
 
     def _redrafted(self, draft: Draft) -> Ask:
         """Return what is left to ask for, by the calendar of now."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from tidegate.domain.batch import APPLIED, LOST, Batch, Call, Reply
 from tidegate.errors import StoreUnavailable, TidegateError
 from tidegate.facades.sharing.holdings import Holdings
-from tidegate.facades.sharing.outbox import Naming, Request
+from tidegate.facades.sharing.outbox import Asked, Naming
 
 CALLS_MAX = 256
 """Calls in one batch: more would block the store for a millisecond and longer."""
@@ -48,8 +48,8 @@ class Session:
         self.holdings = Holdings()
         self.woken: Callable[[], None] = lambda: None
         self._lock = threading.RLock()
-        self._waiting: deque[Request] = deque()
-        self._under_way: tuple[Batch, list[Request]] | None = None
+        self._waiting: deque[Asked] = deque()
+        self._under_way: tuple[Batch, list[Asked]] | None = None
         self._seq = 0
         self._known = False
         self._sent_us = 0
@@ -74,7 +74,7 @@ class Session:
             return self._fixed_now_us()
         return self._elapsed_us() + self._offset_us
 
-    def ask(self, request: Request, *, first: bool = False) -> None:
+    def ask(self, request: Asked, *, first: bool = False) -> None:
         """Let a request travel with the next batch; `first` ahead of the others."""
         with self._lock:
             full = len(self._waiting) >= WAITING_MAX and not request.must
@@ -103,7 +103,7 @@ class Session:
                 return self._under_way[0]
             if not self._waiting and not sign_of_life:
                 return None
-            requests: list[Request] = []
+            requests: list[Asked] = []
             naming = Naming()
             calls: list[Call] = []
             while self._waiting and len(calls) < CALLS_MAX:
@@ -153,7 +153,7 @@ class Session:
         if batch.member in reply.woken:
             self.woken()
 
-    def _try_again(self, reply: Reply, requests: list[Request]) -> None:
+    def _try_again(self, reply: Reply, requests: list[Asked]) -> None:
         """Send what was not applied again: under a new name, or by the calendar of the store."""
         self._stale = 0 if reply.state == LOST else self._stale + 1
         if self._stale > STALE_MAX:
