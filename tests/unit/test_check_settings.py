@@ -11,7 +11,6 @@ from tidegate.bootstrap.limits import service_limits
 from tidegate.config import load_settings
 from tidegate.domain.check import Asked, CheckRules
 from tidegate.domain.plan import DEFAULT_PLANS
-from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidSetting
 
 LIMITS = """
@@ -25,7 +24,7 @@ def rules(folder: Path, text: str) -> CheckRules:
     path = folder / "settings.yml"
     path.write_text(LIMITS + text, "utf-8")
     settings = load_settings({"TIDEGATE_CONFIG": str(path)}, folder=folder)
-    return check_rules(settings, Policy(service_limits(settings, DEFAULT_PLANS["free"])))
+    return check_rules(settings, service_limits(settings, DEFAULT_PLANS["free"]).policy())
 
 
 def test_without_settings_a_check_takes_a_request(tmp_path: Path) -> None:
@@ -59,9 +58,9 @@ check:
         ("check: {take: {requests: many}}", "check.take"),
         ("check: {rules: [{take: {requests: 1}}, {take: {gone: 1}}]}", "check.rules[1].take.gone"),
         ("check: {rules: [{hold: {requests: 1}}]}", "check.rules[0].hold.requests"),
-        ("check: {rules: [{path: jobs}]}", "check.rules.0.path"),
-        ("check: {rules: [{hold: {seats: 1}, lease_s: 0}]}", "check.rules.0.lease_s"),
-        ("check: {rules: [{paths: /jobs}]}", "check.rules.0.paths"),
+        ("check: {rules: [{path: jobs}]}", "check.rules[0].path"),
+        ("check: {rules: [{hold: {seats: 1}, lease_s: 0}]}", "check.rules[0].lease_s"),
+        ("check: {rules: [{paths: /jobs}]}", "check.rules[0].paths"),
         ("check: {rules: [{take: {by_region: 1}}]}", "check.rules[0].attributes.region"),
         ("check: {headers: {tenant: ''}}", "check.headers.tenant"),
         ("check: {headers: {uri: 'X Uri'}}", "check.headers.uri"),
@@ -71,7 +70,7 @@ check:
         ("envoy: {domain: ''}", "envoy.domain"),
         ("envoy: {rules: [{entries: {a: b}, take: {gone: 1}}]}", "envoy.rules[0].take.gone"),
         ("envoy: {rules: [{entries: {a: b}, take: {seats: 1}}]}", "envoy.rules[0].take.seats"),
-        ("envoy: {rules: [{entries: {a: b}}]}", "envoy.rules.0"),
+        ("envoy: {rules: [{entries: {a: b}}]}", "envoy.rules[0]"),
         ("haproxy: {listen: '[::1]'}", "haproxy.listen"),
         ("haproxy: {port: 1}", "haproxy.port"),
     ],
