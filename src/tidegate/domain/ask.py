@@ -6,7 +6,7 @@ import msgspec
 
 from tidegate.domain.admission import Row
 from tidegate.domain.claim import Claim
-from tidegate.domain.limit import SCOPE_FIELDS, Limit
+from tidegate.domain.limit import DEFAULT_PARTITION, SCOPE_FIELDS, Capacity, Limit
 from tidegate.domain.rule import STOCK, Rule
 from tidegate.errors import InvalidClaim
 
@@ -57,6 +57,10 @@ def scope_of(limit: Limit, claim: Claim) -> tuple[str, ...]:
     Raises:
         InvalidClaim: the claim does not say; naming the field that is missing.
     """
+    if isinstance(limit, Capacity) and limit.partitions:
+        field = limit.per[0]
+        said = getattr(claim, field) if field in SCOPE_FIELDS else claim.attributes.get(field)
+        return (said if isinstance(said, str) and said in limit.partitions else DEFAULT_PARTITION,)
     values = []
     for field in limit.per:
         known = field in SCOPE_FIELDS

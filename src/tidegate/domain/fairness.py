@@ -19,7 +19,7 @@ import msgspec
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How a tenant stands at one queue.
+    """How a tenant stands at one queue. `tenant` tells it from the others there.
 
     `share` is its dominant share, 0..1. `served` are the units it got here, divided by its weight.
     `borrows`: its next claim would use what others of its cohort have lent.

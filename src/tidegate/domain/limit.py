@@ -7,7 +7,8 @@ limits of one resource with different `per` are a hierarchy.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -17,6 +18,9 @@ from tidegate.errors import InvalidLimit
 
 SCOPE_FIELDS = ("tenant", "host", "user", "route")
 """The fields of a claim that scopes pick from; any other name is looked up in `attributes`."""
+
+DEFAULT_PARTITION = "default"
+"""Where a claim belongs that says nothing of partitions, or a value that is none."""
 
 LOG_UNITS_MAX = 10_000
 """An exact sliding window keeps one entry for each take, so it is for small numbers."""
@@ -165,6 +169,10 @@ class Capacity(BaseLimit):
     Members of a cohort, which are tenants or whatever the limit is `per`, lend each other what they
     do not use: `lend` is how many of its own units a member lends (None: all), `borrow` how many
     it may have beyond its own (None: whatever is lent). Both are 0 for those that share nothing.
+
+    `partitions` are values of what the limit is `per`, each with its share, 0..1, of the units that
+    all of them have together; the rest is that of `default`. They lend each other whatever they do
+    not use, and those who wait for their own share go before those who would borrow.
     """
 
     soft: int | None = None
@@ -173,14 +181,15 @@ class Capacity(BaseLimit):
     hold_max_s: float | None = None
     lend: int | None = 0
     borrow: int | None = 0
+    partitions: Mapping[str, float | Fraction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check every field and fill in the name."""
         self.check()
-        for field in ("lend", "borrow"):
-            value = getattr(self, field)
+        for side in ("lend", "borrow"):
+            value = getattr(self, side)
             if value is not None and (type(value) is not int or not 0 <= value < TICKS_MAX):
-                raise InvalidLimit(field, value, "None or an integer >= 0")
+                raise InvalidLimit(side, value, "None or an integer >= 0")
         if self.lend is not None and self.lend > self.units:
             raise InvalidLimit("lend", self.lend, f"None or 0..{self.units}")
         if self.is_shared and len(self.per) != 1:
@@ -193,7 +202,17 @@ class Capacity(BaseLimit):
             raise InvalidLimit("overcommit", self.overcommit, "1..100")
         if self.soft is not None and (type(self.soft) is not int or not self.soft >= 1):
             raise InvalidLimit("soft", self.soft, "an integer >= 1")
+        self._check_partitions()
         _ = self.hold_max_us
+
+    def share(self, partition: str) -> int:
+        """Return how many of the effective units a partition has by right. Exact."""
+        owned = {
+            name: int(self.effective * Fraction(str(share)))
+            for name, share in self.partitions.items()
+        }
+        rest = self.effective - sum(owned.values())
+        return owned.get(partition, 0) + (rest if partition == DEFAULT_PARTITION else 0)
 
     @property
     def effective(self) -> int:
@@ -205,6 +224,24 @@ class Capacity(BaseLimit):
     def is_shared(self) -> bool:
         """Whether tenants lend and borrow it."""
         return self.lend != 0 or self.borrow != 0
+
+    def _check_partitions(self) -> None:
+        if not self.partitions:
+            return
+        if self.is_shared:
+            raise InvalidLimit("partitions", dict(self.partitions), "none with lend or borrow")
+        if len(self.per) != 1 or self.per == ("tenant",):
+            raise InvalidLimit("per", self.per, "one name other than tenant: it has partitions")
+        for name, share in self.partitions.items():
+            if not isinstance(name, str) or not name:
+                raise InvalidLimit("partitions", name, "names that are not empty")
+            if isinstance(share, bool) or not isinstance(share, int | float | Fraction):
+                raise InvalidLimit(f"partitions.{name}", share, "a share 0..1")
+            if not 0 <= share <= 1:
+                raise InvalidLimit(f"partitions.{name}", share, "a share 0..1")
+        total = sum(Fraction(str(share)) for share in self.partitions.values())
+        if total > 1:
+            raise InvalidLimit("partitions", float(total), "shares whose sum is at most 1")
 
     @property
     def hold_max_us(self) -> int | None:

@@ -7,12 +7,13 @@ held, and a level above a lowered ceiling only keeps newcomers out until it has 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 
 from tidegate.domain.ask import Ask, Cell, check_units, scope_of
 from tidegate.domain.claim import Claim
 from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.limit import Capacity, Limit, Quota
+from tidegate.domain.limit import DEFAULT_PARTITION, Capacity, Limit, Quota
 from tidegate.domain.overrides import Override, Overrides, Pattern
 from tidegate.domain.rule import Rule, cohort_rule, rule_of
 from tidegate.errors import InvalidClaim, InvalidLimit
@@ -76,11 +77,29 @@ class Policy:
             for tenant in tenants:
                 if self.cohort_of.setdefault(tenant, name) != name:
                     raise InvalidLimit(f"cohorts.{name}", tenant, "a tenant of no other cohort")
-
         self.weights = dict(weights or {})
         for tenant, weight in self.weights.items():
             if type(weight) is not int or not 1 <= weight <= WEIGHT_MAX:
                 raise InvalidLimit(f"weights.{tenant}", weight, f"1..{WEIGHT_MAX}")
+
+    def with_limit(self, limit: Limit) -> Policy:
+        """Return the same policy with another limit in the place of the one of its name. Quick.
+
+        Raises:
+            InvalidLimit: there is none to take the place of, or an override does not fit it.
+        """
+        old = self._by_name.get(limit.name)
+        if old is None or old.resource != limit.resource or type(old) is not type(limit):
+            raise InvalidLimit("name", limit.name, "that of a limit of its kind on its resource")
+        other = copy(self)
+        other.limits = tuple(limit if each is old else each for each in self.limits)
+        other._by_name = {**self._by_name, limit.name: limit}
+        beside = [limit if each is old else each for each in self.limits_on(limit.resource)]
+        other._by_resource = {**self._by_resource, limit.resource: beside}
+        other._rules = {}
+        if self._overrides.concerns(limit):
+            self._overrides.check(other._by_name)
+        return other
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
@@ -139,6 +158,9 @@ class Policy:
         Returns:
             Its name, the rule of what is lent, and the units that each member keeps to itself.
         """
+        if isinstance(limit, Capacity) and limit.partitions:
+            members = dict.fromkeys((*limit.partitions, DEFAULT_PARTITION), 0)
+            return limit.name, cohort_rule(limit.effective), members
         name = self.cohort_of.get(member)
         if name is None or not isinstance(limit, Capacity):
             return None

@@ -107,6 +107,8 @@ def _quota(limit: Quota, now_us: int) -> Rule:
 def _capacity(limit: Capacity) -> Rule:
     effective = limit.effective
     near = limit.soft or effective * limit.near_percent // 100
+    if limit.partitions:
+        return Rule(kind=STOCK, ceiling=effective, near=near, kept=0, shadow=limit.shadow)
     if not limit.is_shared:
         return Rule(kind=STOCK, ceiling=effective, near=near, shadow=limit.shadow)
     lent = effective if limit.lend is None else min(limit.lend, effective)

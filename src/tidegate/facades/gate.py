@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -22,6 +23,9 @@ from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore
 from tidegate.ports.clock import Clock
 
 WAITERS_MAX = 1_000
+
+Released = Callable[[Lease, Outcome, int], None]
+"""Hears a lease that was released, how its work ended, and the time in microseconds."""
 
 
 class AdmissionGate(Guards):
@@ -57,6 +61,8 @@ class AdmissionGate(Guards):
         store.slowly = self._admit_slowly
         # One frame less: the store's own method is asked, and comes back here when it has to.
         self.try_admit = store.try_admit  # type: ignore[method-assign]
+        self._changing = threading.Lock()
+        self._listeners: tuple[Released, ...] = ()
 
     @property
     def policy(self) -> Policy:
@@ -89,9 +95,22 @@ class AdmissionGate(Guards):
 
     def set_policy(self, policy: Policy) -> None:
         """Swap the limits. What is held stays held; waiting claims are tried again."""
-        self._desk.policy = policy
-        self._store.bind(policy)
+        self.change_policy(lambda _: policy)
+
+    def change_policy(self, change: Callable[[Policy], Policy]) -> None:
+        """Swap the limits for what `change` makes of those in force; no other swap is lost."""
+        with self._changing:
+            policy = change(self.policy)
+            if policy is self.policy:
+                return
+            self._desk.policy = policy
+            self._store.bind(policy)
         self._queue.serve_all()
+
+    def watch_releases(self, heard: Released) -> Callable[[], None]:
+        """Tell `heard` of every lease that is released, in its thread; return what ends that."""
+        self._listen((*self._listeners, heard))
+        return lambda: self._listen(tuple(each for each in self._listeners if each != heard))
 
     async def admit(
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
@@ -255,6 +274,14 @@ class AdmissionGate(Guards):
         if report:
             return replace(decision, limits=tuple(self.limits_touched(claim)))
         return decision
+
+    def _listen(self, listeners: tuple[Released, ...]) -> None:
+        self._listeners = listeners
+        self._store.on_released = self._tell if listeners else None
+
+    def _tell(self, lease: Lease, outcome: Outcome, now_us: int) -> None:
+        for heard in self._listeners:
+            heard(lease, outcome, now_us)
 
     def _renew_lease(self, lease_id: str, lease_us: int) -> int:
         lease = self._inspect.lease(lease_id)

@@ -1,4 +1,7 @@
-"""One queue for each cell that refused somebody, with a lane for each tenant in it."""
+"""One queue for each cell that refused somebody, with a lane for each tenant in it.
+
+Where a capacity has partitions, a tenant has a lane in each of them.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ TENANTS_MAX = 1_000
 """Tenants whose service a queue remembers although none of their claims waits in it."""
 
 
+LaneOf = Callable[[Claim, Cell], str]
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Waiter:
     """A claim in the queue.
 
     `wake` is called under the queue's lock, once `answer` is set or the timer must be set anew;
     it must not block or call back. `retry_us` is how long to wait, from that moment on, before
-    asking again; None while an earlier waiter stands before this one.
+    asking again; None while an earlier waiter stands before this one. `lane` is where it stands.
     """
 
     claim: Claim
@@ -35,6 +41,7 @@ class Waiter:
     denied: Denied
     retry_us: int | None = None
     answer: Decision | TidegateError | None = None
+    lane: str = ""
 
     def __lt__(self, other: Waiter) -> bool:
         """Within a tenant: the more urgent first, then the older."""
@@ -50,10 +57,16 @@ class _Lane:
 
 
 class Line:
-    """Everybody who waits at one cell."""
+    """Everybody who waits at one cell.
 
-    def __init__(self, cell: Cell) -> None:
+    Args:
+        cell: Where it is.
+        lane_of: Names the lane of a claim at a cell.
+    """
+
+    def __init__(self, cell: Cell, lane_of: LaneOf) -> None:
         self.cell = cell
+        self._lane_of = lane_of
         self._lanes: dict[str, _Lane] = {}
         self._active: dict[str, _Lane] = {}
 
@@ -66,44 +79,43 @@ class Line:
 
     def add(self, waiter: Waiter) -> None:
         """Put a waiter where it belongs."""
-        tenant = waiter.claim.tenant
-        lane = self._active.get(tenant)
+        waiter.lane = self._lane_of(waiter.claim, self.cell)
+        lane = self._active.get(waiter.lane)
         if lane is None:
-            lane = self._lanes.setdefault(tenant, _Lane())
+            lane = self._lanes.setdefault(waiter.lane, _Lane())
             lane.served = resumed(lane.served, (other.served for other in self._active.values()))
-            self._active[tenant] = lane
+            self._active[waiter.lane] = lane
         heapq.heappush(lane.waiters, waiter)
 
     def remove(self, waiter: Waiter) -> None:
         """Take a waiter out."""
-        lane = self._active[waiter.claim.tenant]
+        lane = self._active[waiter.lane]
         lane.waiters.remove(waiter)
         heapq.heapify(lane.waiters)
         if not lane.waiters:
-            del self._active[waiter.claim.tenant]
+            del self._active[waiter.lane]
             self._forget()
 
-    def served(self, tenant: str, units: float) -> None:
-        """Note what a tenant got here, divided by its weight."""
-        if tenant in self._lanes:
-            self._lanes[tenant].served += units
+    def served(self, waiter: Waiter, units: float) -> None:
+        """Note what a waiter got here, divided by the weight of its tenant."""
+        self._lanes[waiter.lane].served += units
 
-    def first(self, standing: Callable[[str, Waiter, float], Standing]) -> Waiter | None:
-        """Return who is next; `standing` says how a tenant stands, given what it was served."""
+    def first(self, standing: Callable[[Waiter, float], Standing]) -> Waiter | None:
+        """Return who is next; `standing` says how a waiter's lane stands, given its service."""
         if not self._active:
             return None
         if len(self._active) == 1:
             return next(iter(self._active.values())).waiters[0]
-        tenant = pick(
-            standing(tenant, lane.waiters[0], lane.served) for tenant, lane in self._active.items()
-        )
-        return self._active[tenant].waiters[0]
+        lanes = self._active.values()
+        return self._active[pick(standing(lane.waiters[0], lane.served) for lane in lanes)].waiters[
+            0
+        ]
 
     def precedes(
         self,
         claim: Claim,
         order: int,
-        standing: Callable[[str, Waiter, float], Standing],
+        standing: Callable[[Waiter, float], Standing],
         newcomer: Callable[[float], Standing],
     ) -> bool:
         """Return whether somebody here goes before a claim that arrived as number `order`.
@@ -113,17 +125,17 @@ class Line:
         first = self.first(standing)
         if first is None:
             return False
-        tenant = first.claim.tenant
-        if tenant == claim.tenant:
+        own = self._lane_of(claim, self.cell)
+        if first.lane == own:
             return (-first.claim.priority, first.order) < (-claim.priority, order)
-        lane = self._active.get(claim.tenant)
+        lane = self._active.get(own)
         if lane is None:
-            served = self._lanes[claim.tenant].served if claim.tenant in self._lanes else 0.0
+            served = self._lanes[own].served if own in self._lanes else 0.0
             served = resumed(served, (other.served for other in self._active.values()))
         else:
             served = lane.served
-        ahead = standing(tenant, first, self._active[tenant].served)
-        return pick((ahead, newcomer(served))) == tenant
+        ahead = standing(first, self._active[first.lane].served)
+        return pick((ahead, newcomer(served))) == first.lane
 
     def _forget(self) -> None:
         """Keep what idle tenants were served, but not of too many."""
@@ -134,7 +146,8 @@ class Line:
 class Lines:
     """All queues of one gate, by cell."""
 
-    def __init__(self) -> None:
+    def __init__(self, lane_of: LaneOf) -> None:
+        self._lane_of = lane_of
         self._lines: dict[Cell, Line] = {}
         self._tenants: dict[str, int] = {}
         self._count = 0
@@ -168,7 +181,7 @@ class Lines:
         """Let a waiter stand behind its cell."""
         line = self._lines.get(waiter.behind)
         if line is None:
-            line = self._lines[waiter.behind] = Line(waiter.behind)
+            line = self._lines[waiter.behind] = Line(waiter.behind, self._lane_of)
         line.add(waiter)
         tenant = waiter.claim.tenant
         self._tenants[tenant] = self._tenants.get(tenant, 0) + 1

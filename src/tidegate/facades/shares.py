@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
-from tidegate.domain.ask import Cell
+from tidegate.domain.ask import Cell, scope_of
 from tidegate.domain.claim import Claim
 from tidegate.domain.fairness import dominant_share
 from tidegate.domain.lease import Lease
@@ -23,6 +24,7 @@ class Shares:
     def __init__(self, policy: Callable[[], Policy], leases: Callable[[], Iterable[Lease]]) -> None:
         self._policy, self._leases = policy, leases
         self._held: dict[str, dict[str, int]] | None = None
+        self._in_partitions: Counter[Cell] = Counter()
 
     def weight(self, tenant: str) -> int:
         """Return the weight of a tenant; 1 unless the limits say otherwise."""
@@ -37,9 +39,22 @@ class Shares:
         ceilings = {name: policy.shared_units(name, tenant) for name in held}
         return dominant_share(held, ceilings)
 
+    def lane(self, claim: Claim, cell: Cell) -> str:
+        """Return with whom a claim waits at a cell: its tenant's, in the same partition."""
+        policy = self._policy()
+        limit = policy.limit_named(cell.limit) if cell.limit in policy else None
+        if isinstance(limit, Capacity) and limit.partitions:
+            return f"{claim.tenant} {scope_of(limit, claim)[0]}"
+        return claim.tenant
+
     def borrows(self, claim: Claim, cell: Cell) -> bool:
-        """Return whether a claim would use more than the tenant's own units of a capacity."""
+        """Return whether a claim would use more of a capacity than its tenant's or partition's."""
         limit = self._policy().limit_named(cell.limit)
+        if isinstance(limit, Capacity) and limit.partitions:
+            self._counted()
+            scope = scope_of(limit, claim)
+            would_hold = self._in_partitions[Cell(limit.name, scope)] + claim.hold[limit.resource]
+            return would_hold > limit.share(scope[0])
         if not isinstance(limit, Capacity) or not limit.is_shared or limit.per != ("tenant",):
             return False
         limit = self._policy().limit(cell.limit, (claim.tenant,))
@@ -62,6 +77,7 @@ class Shares:
     def _counted(self) -> dict[str, dict[str, int]]:
         if self._held is None:
             self._held = {}
+            self._in_partitions.clear()
             for lease in self._leases():
                 self._count(lease, 1)
         return self._held
@@ -74,3 +90,6 @@ class Shares:
         for resource, units in lease.claim.hold.items():
             for limit in policy.limits_on(resource):
                 held[limit.name] = max(0, held.get(limit.name, 0) + sign * units)
+                if isinstance(limit, Capacity) and limit.partitions:
+                    cell = Cell(limit.name, scope_of(limit, lease.claim))
+                    self._in_partitions[cell] = max(0, self._in_partitions[cell] + sign * units)

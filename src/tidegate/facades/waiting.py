@@ -40,7 +40,7 @@ class WaitQueue:
     def __init__(self, desk: Desk, shares: Shares, *, waiters_max: int) -> None:
         self._desk, self._shares = desk, shares
         self._waiters_max = waiters_max
-        self._lines = Lines()
+        self._lines = Lines(shares.lane)
         self._arrived = 0
         self._lock = threading.Lock()
 
@@ -205,7 +205,7 @@ class WaitQueue:
             units = sum(waiter.claim.hold.values()) or sum(waiter.claim.take.values())
             line = self._lines.at(waiter.behind)
             assert line is not None
-            line.served(tenant, units / self._shares.weight(tenant))
+            line.served(waiter, units / self._shares.weight(tenant))
             self._shares.add(waiter.answer)
         self._lines.remove(waiter)
         self._hand_over(waiter)
@@ -251,16 +251,15 @@ class WaitQueue:
             self._lines.remove(waiter)
             self._wake(waiter)
 
-    def _standing_at(self, cell: Cell) -> Callable[[str, Waiter, float], Standing]:
-        def standing(tenant: str, first: Waiter, served: float) -> Standing:
-            assert tenant == first.claim.tenant
+    def _standing_at(self, cell: Cell) -> Callable[[Waiter, float], Standing]:
+        def standing(first: Waiter, served: float) -> Standing:
             return self._standing(first.claim, first.order, cell, served)
 
         return standing
 
     def _standing(self, claim: Claim, order: int, cell: Cell, served: float) -> Standing:
         return Standing(
-            tenant=claim.tenant,
+            tenant=self._shares.lane(claim, cell),
             weight=self._shares.weight(claim.tenant),
             share=self._shares.dominant(claim.tenant),
             served=served,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted, LimitState
-from tidegate.domain.lease import LEASE_S, Lease, LeaseOwner, LeaseRecord
+from tidegate.domain.lease import LEASE_S, Lease, LeaseOwner, LeaseRecord, Outcome
 from tidegate.domain.policy import Policy
 
 
@@ -16,10 +16,12 @@ class AdmissionStore(LeaseOwner, Protocol):
     """Decides and keeps leases within one process, at once. Safe for threads and tasks alike.
 
     Each call first does what time has brought about: windows turn, expired leases are taken back.
-    `on_freed`, while it is set, hears of every lease that gave something back or was settled.
+    `on_freed`, while it is set, hears of every lease that gave something back or was settled;
+    `on_released` before it of every one that was released, how it ended, and the store's time.
     """
 
     on_freed: Callable[[Lease], None] | None
+    on_released: Callable[[Lease, Outcome, int], None] | None
     detour: bool
     slowly: Callable[[Claim, float, str, bool], Decision] | None
     denied: Counter[str]

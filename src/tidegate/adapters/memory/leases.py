@@ -74,6 +74,7 @@ class MemoryLeases:
         self.detour: bool = False
         self.slowly: Callable[[Claim, float, str, bool], Decision] | None = None
         self.on_freed: Callable[[Lease], None] | None = None
+        self.on_released: Callable[[Lease, Outcome, int], None] | None = None
         self.bind(policy)
 
     def now_us(self) -> int:
@@ -113,6 +114,8 @@ class MemoryLeases:
             self.released[outcome] += 1
         finally:
             self._unlock()
+        if self.on_released is not None:
+            self.on_released(kept, outcome, self.now_us())
         if self.on_freed is not None and kept.rows:
             self.on_freed(kept)
         return True

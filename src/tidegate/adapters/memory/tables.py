@@ -36,7 +36,7 @@ class Tables:
 
     def bind(self, policy: Policy, now_us: int) -> None:
         """Put other limits in force. What was spent and what is held stays, in units."""
-        self.policy = policy
+        before, self.policy = self.policy, policy
         takes: dict[str, list[Table]] = {}
         holds: dict[str, list[Table]] = {}
         for limit in policy.limits:
@@ -45,7 +45,8 @@ class Tables:
             table = self.by_name.get(limit.name)
             if table is None or table.limit.per != limit.per or table.kind != terms.rule.kind:
                 table = self.by_name[limit.name] = Table(limit, terms)
-            else:
+            elif table.limit is not limit or policy.cohort_of is not before.cohort_of:
+                # Not those that `with_limit` left as they were: there may be many cells.
                 self._change(table, terms, now_us)
             table.limit = limit
             table.varies = policy.varies(limit)
