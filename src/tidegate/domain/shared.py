@@ -47,16 +47,24 @@ from tidegate.domain.world import DEDUP_US, KnownId, Member, Place, Queue, World
 
 def handle(world: World, batch: Batch, now_us: int) -> bytes:
     """Apply a batch once, however often it was sent; return the reply as it travels."""
-    member = world.members.get(batch.member)
-    if member is not None and 0 < batch.seq <= member.seq:
-        # A batch that comes after its successor was delayed on its way: nobody waits for it.
-        late = batch.seq < member.seq
-        return msgspec.msgpack.encode(Reply(now_us, LOST)) if late else member.reply
+    known = kept(world, batch, now_us)
+    if known is not None:
+        return known
     reply = msgspec.msgpack.encode(apply(world, batch, now_us))
     member = world.members.get(batch.member)
     if member is not None and batch.seq and member.seq == batch.seq:
         member.reply = reply
     return reply
+
+
+def kept(world: World, batch: Batch, now_us: int) -> bytes | None:
+    """Return the reply to a batch that is not the next one of its member; None: it is."""
+    member = world.members.get(batch.member)
+    if member is None or not 0 < batch.seq <= member.seq:
+        return None
+    # A batch that comes after its successor was delayed on its way: nobody waits for it.
+    late = batch.seq < member.seq
+    return msgspec.msgpack.encode(Reply(now_us, LOST)) if late else member.reply
 
 
 def apply(world: World, batch: Batch, now_us: int) -> Reply:

@@ -36,6 +36,23 @@ def connect_writer(path: Path, busy_timeout_us: int) -> sqlite3.Connection:
     Raises:
         StoreUnavailable: the file cannot be opened, is damaged, or is too new for this program.
     """
+    connection = open_file(path, busy_timeout_us)
+    try:
+        for pragma in _WRITER_PRAGMAS:
+            connection.execute(pragma)
+        migrate(connection, str(path))
+    except (sqlite3.Error, StoreUnavailable) as error:
+        connection.close()
+        raise translate(error, str(path)) from error
+    return connection
+
+
+def open_file(path: Path, busy_timeout_us: int) -> sqlite3.Connection:
+    """Create the file where needed, private to its owner; return a connection with a log.
+
+    Raises:
+        StoreUnavailable: the file cannot be opened or is damaged.
+    """
     try:
         _make_private(path)
         connection = _connect(path, busy_timeout_us)
@@ -43,9 +60,6 @@ def connect_writer(path: Path, busy_timeout_us: int) -> sqlite3.Connection:
         raise translate(error, str(path)) from error
     try:
         _use_write_ahead_log(connection, path, busy_timeout_us)
-        for pragma in _WRITER_PRAGMAS:
-            connection.execute(pragma)
-        migrate(connection, str(path))
     except (sqlite3.Error, StoreUnavailable) as error:
         connection.close()
         raise translate(error, str(path)) from error

@@ -1,0 +1,167 @@
+"""What a store read for a batch, as a world, and what the rule then changed of it, as rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tidegate.adapters.sql.shared.names import key, name_of
+from tidegate.adapters.sql.shared.reach import Found, Reach
+from tidegate.adapters.sql.shared.rows import (
+    CellRow,
+    IdRow,
+    MemberRow,
+    StakeRow,
+    cell_row,
+    gone_us,
+    id_row,
+    is_empty,
+    known_of,
+    level_of,
+    member_of,
+    queue_bytes,
+    queue_of,
+)
+from tidegate.domain.admission import EMPTY
+from tidegate.domain.batch import Batch
+from tidegate.domain.world import World
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """Rows to write, and keys of rows to delete.
+
+    `member` is the batch's own, if there is one: `is_new` in the table, `is_kept` with its reply.
+    """
+
+    token: int
+    member: MemberRow | None = None
+    is_new: bool = False
+    is_kept: bool = False
+    cells: list[CellRow] = field(default_factory=list)
+    ids: list[IdRow] = field(default_factory=list)
+    ids_new: list[IdRow] = field(default_factory=list)
+    ids_gone: list[bytes] = field(default_factory=list)
+    stakes: list[StakeRow] = field(default_factory=list)
+    stakes_gone: list[tuple[bytes, bytes]] = field(default_factory=list)
+    members_gone: list[bytes] = field(default_factory=list)
+
+
+class Loaded:
+    """The world of one batch, and how it was before."""
+
+    def __init__(self, batch: Batch, reach: Reach, found: Found) -> None:
+        self._batch, self._reach, self._found = batch, reach, found
+        self._names = reach.text_of(batch)
+        self._ids = {row.key: row for row in found.ids}
+        self._queues: dict[str, bytes] = {}
+        self.world = World(token=found.token)
+        self._load_cells()
+        self._load_members()
+        self._before = {
+            name: (member, dict(member.held)) for name, member in self.world.members.items()
+        }
+        self._waiting_before = self._waiting()
+
+    def changes(self) -> Changes:
+        """Return what differs from what was read."""
+        changes = Changes(token=self.world.token)
+        self._member(changes)
+        self._cells(changes)
+        self._known_ids(changes)
+        self._stakes(changes)
+        return changes
+
+    def waits(self) -> set[str]:
+        """Return the cells, of those that were read, at which the member waits."""
+        return {cell for member, cell in self._waiting() if member == self._batch.member}
+
+    def _load_cells(self) -> None:
+        levels, queues, names = self.world.levels, self.world.queues, self._names
+        for row in self._found.cells:
+            name = names[row.key]
+            if not is_empty(row):
+                levels[name] = level_of(row)
+            if row.queue:
+                queues[name] = queue_of(row.queue)
+                self._queues[name] = row.queue
+
+    def _load_members(self) -> None:
+        members, names = self.world.members, self._names
+        for row in self._found.members:
+            members[name_of(row.name)] = member_of(row)
+        for stake in self._found.stakes:
+            member = members.get(name_of(stake.member))
+            if member is not None and stake.units:
+                member.held[names[stake.cell]] = stake.units
+        for known in self._found.ids:
+            if known.expires_us > self._found.now_us:
+                self.world.ids[name_of(known.key)] = known_of(known, name_of(known.member))
+
+    def _waiting(self) -> set[tuple[str, str]]:
+        """Return members with the cells, of those that were read, at which they wait."""
+        return {
+            (place.member, cell)
+            for cell, queue in self.world.queues.items()
+            for place in queue.places
+        }
+
+    def _member(self, changes: Changes) -> None:
+        own = self._batch.member
+        member = self.world.members.get(own)
+        changes.is_new = own not in self._before
+        if member is not None:
+            changes.is_kept = bool(self._batch.seq) and member.seq == self._batch.seq
+            changes.member = MemberRow(
+                self._reach.own, member.expires_us, member.seq, member.reply, self.world.token
+            )
+
+    def _cells(self, changes: Changes) -> None:
+        world, now_us = self.world, self._found.now_us
+        index = {cell: number for number, cell in enumerate(self._batch.cells)}
+        queues = {name: queue_bytes(queue) for name, queue in world.queues.items()}
+        changed = [name for name, stored in queues.items() if stored != self._queues.get(name, b"")]
+        for name in {*world.dirty, *changed}:
+            level, queue = world.levels.get(name, EMPTY), world.queues.get(name)
+            rule = self._reach.rules.get(index.get(name, -1))
+            gone = gone_us(level, rule, queue, now_us)
+            changes.cells.append(cell_row(key(name), level, queues.get(name, b""), gone))
+
+    def _known_ids(self, changes: Changes) -> None:
+        ids = self.world.ids
+        for name, known in ids.items():
+            row = id_row(key(name), known, key(known.member))
+            before = self._ids.get(row.key)
+            if before is None:
+                changes.ids_new.append(row)
+            elif row != before:
+                changes.ids.append(row)
+        for row in self._found.ids:
+            if row.expires_us > self._found.now_us and name_of(row.key) not in ids:
+                changes.ids_gone.append(row.key)
+
+    def _stakes(self, changes: Changes) -> None:
+        own = self._batch.member
+        waiting, waited = self._waiting(), self._waiting_before
+        gone = self._gone(changes)
+        for name, member in self.world.members.items():
+            fresh = name in gone or name not in self._before
+            held, before = member.held, {} if fresh else self._before[name][1]
+            cells = {c for c in before.keys() | held if before.get(c, 0) != held.get(c, 0)}
+            if name == own:
+                moved = waiting if fresh else waiting ^ waited
+                cells |= {cell for member_name, cell in moved if member_name == own}
+            changes.stakes += [
+                StakeRow(key(name), key(cell), held.get(cell, 0), (name, cell) in waiting)
+                for cell in cells
+            ]
+
+    def _gone(self, changes: Changes) -> set[str]:
+        """Note the members that died, with all their stakes; return their names."""
+        members = self.world.members
+        gone = {name for name, (was, _) in self._before.items() if members.get(name) is not was}
+        keys = {key(name) for name in gone}
+        changes.stakes_gone = [(s.member, s.cell) for s in self._found.stakes if s.member in keys]
+        changes.members_gone = [
+            key(name) for name in gone if name not in members and key(name) not in self._found.cut
+        ]
+        return gone

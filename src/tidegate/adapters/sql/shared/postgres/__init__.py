@@ -1,0 +1,1 @@
+"""A shared store in PostgreSQL, for any number of processes and machines."""

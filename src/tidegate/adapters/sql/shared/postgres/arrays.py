@@ -1,0 +1,77 @@
+"""Arrays and numbers as PostgreSQL sends and receives them in binary.
+
+Source: PostgreSQL source, src/backend/utils/adt/arrayfuncs.c, array_recv and array_send.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
+
+BOOL, BYTES, INT8, TEXT = 16, 17, 20, 25
+"""Object identifiers of types. Source: src/include/catalog/pg_type.dat."""
+
+_HEAD = struct.Struct(">iiIii")
+_LENGTH = struct.Struct(">i")
+_INT8 = struct.Struct(">q")
+
+
+def int8(number: int) -> bytes:
+    """Return a bigint."""
+    return _INT8.pack(number)
+
+
+def number(value: bytes | None) -> int:
+    """Read a bigint."""
+    assert value is not None
+    return int(_INT8.unpack(value)[0])
+
+
+def int8s(numbers: Sequence[int]) -> bytes:
+    """Return an array of bigints."""
+    if not numbers:
+        return _head(INT8, 0)
+    count = len(numbers)
+    pairs = chain.from_iterable(zip(repeat(8), numbers))
+    return _head(INT8, count) + struct.pack(">" + "iq" * count, *pairs)
+
+
+def bytes_array(values: Sequence[bytes], kind: int = BYTES) -> bytes:
+    """Return an array of byte strings, or of texts."""
+    pack = _LENGTH.pack
+    return _head(kind, len(values)) + b"".join([pack(len(value)) + value for value in values])
+
+
+def bools(values: Iterable[bool]) -> bytes:
+    """Return an array of truth values."""
+    return bytes_array([b"\1" if value else b"\0" for value in values], BOOL)
+
+
+def read_bytes_array(data: bytes | None) -> list[bytes]:
+    """Read an array of byte strings."""
+    assert data is not None
+    values: list[bytes] = []
+    if len(data) <= _HEAD.size:
+        return values
+    at, read = _HEAD.size, _LENGTH.unpack_from
+    while at < len(data):
+        (size,) = read(data, at)
+        at += _LENGTH.size
+        values.append(data[at : at + size])
+        at += size
+    return values
+
+
+def read_int8s(data: bytes | None) -> tuple[int, ...]:
+    """Read an array of bigints."""
+    assert data is not None
+    count = (len(data) - _HEAD.size) // 12
+    if count <= 0:
+        return ()
+    return struct.unpack_from(">" + "4xq" * count, data, _HEAD.size)
+
+
+def _head(kind: int, count: int) -> bytes:
+    # Of an empty array there are no dimensions to tell.
+    return _HEAD.pack(1, 0, kind, count, 1) if count else struct.pack(">iiI", 0, 0, kind)

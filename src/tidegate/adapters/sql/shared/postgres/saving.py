@@ -1,0 +1,190 @@
+"""Writing what a batch changed, in one go with the commit.
+
+What was locked is updated; what is new is inserted, in the order of its keys, and fails if somebody
+else made the same row meanwhile: then the batch is tried again on top of it. Rows that mean nothing
+any more are deleted in passing, but never waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+
+from tidegate.adapters.sql.shared.loaded import Changes
+from tidegate.adapters.sql.shared.postgres.arrays import TEXT, bools, bytes_array, int8, int8s
+from tidegate.adapters.sql.shared.postgres.link import Call, Statement
+from tidegate.adapters.sql.shared.rows import MARGIN_US, CellRow, IdRow, StakeRow
+
+COMMIT = Statement(b"tg_commit", b"COMMIT")
+_CELLS = Statement(
+    b"tg_put_cells",
+    b"""UPDATE tidegate_cells AS old SET amount = new.amount, at_us = new.at_us, unit = new.unit,
+        past = new.past, queue = new.queue, gone_us = new.gone_us
+    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[],
+        $7::bigint[]) AS new (key, amount, at_us, unit, past, queue, gone_us)
+    WHERE old.key = new.key""",
+)
+_IDS = b"""unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[],
+        $7::bigint[]) AS new (key, digest, token, member, expires_us, held, flags)"""
+_PUT_IDS = Statement(
+    b"tg_put_ids",
+    b"""UPDATE tidegate_ids AS old SET digest = new.digest, token = new.token, member = new.member,
+        expires_us = new.expires_us, held = new.held, flags = new.flags
+    FROM """
+    + _IDS
+    + b" WHERE old.key = new.key",
+)
+_NEW_IDS = Statement(
+    b"tg_new_ids",
+    b"""INSERT INTO tidegate_ids (key, digest, token, member, expires_us, held, flags)
+    SELECT * FROM """
+    + _IDS
+    + b" ORDER BY key",
+)
+_DROP_IDS = Statement(b"tg_drop_ids", b"DELETE FROM tidegate_ids WHERE key = ANY($1::bytea[])")
+_MEMBER = Statement(
+    b"tg_put_member",
+    b"""UPDATE tidegate_members SET expires_us = $2::bigint, seq = $3::bigint, reply = $4::bytea,
+        token = $5::bigint WHERE name = $1::bytea""",
+)
+_SIGN = Statement(
+    b"tg_sign",
+    b"""UPDATE tidegate_members SET expires_us = $2::bigint, token = $3::bigint
+    WHERE name = $1::bytea""",
+)
+_NEW_MEMBER = Statement(
+    b"tg_new_member",
+    b"""INSERT INTO tidegate_members (name, expires_us, seq, reply, token)
+    VALUES ($1::bytea, $2::bigint, $3::bigint, $4::bytea, $5::bigint)""",
+)
+_DROP_MEMBERS = Statement(
+    b"tg_drop_members", b"DELETE FROM tidegate_members WHERE name = ANY($1::bytea[])"
+)
+_TOKEN = Statement(
+    b"tg_token", b"UPDATE tidegate_store SET token = $1::bigint WHERE token < $1::bigint"
+)
+_STAKES = Statement(
+    b"tg_put_stakes",
+    b"""INSERT INTO tidegate_stakes (member, cell, units, waits)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bool[])
+    ON CONFLICT (member, cell) DO UPDATE SET units = excluded.units, waits = excluded.waits""",
+)
+_DROP_STAKES = Statement(
+    b"tg_drop_stakes",
+    b"""DELETE FROM tidegate_stakes AS old
+    USING unnest($1::bytea[], $2::bytea[]) AS gone (member, cell)
+    WHERE old.member = gone.member AND old.cell = gone.cell""",
+)
+_NOTIFY = Statement(
+    b"tg_notify", b"SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel"
+)
+_SWEEP = b"""WITH seen AS MATERIALIZED (
+        SELECT key, %(until)s AS until_us FROM %(table)s WHERE key > $1::bytea
+        ORDER BY key LIMIT $2::bigint),
+    gone AS (DELETE FROM %(table)s WHERE key = ANY(ARRAY(
+        SELECT key FROM %(table)s WHERE %(until)s <= $3::bigint
+        AND key = ANY(ARRAY(SELECT key FROM seen WHERE until_us <= $3::bigint))
+        FOR UPDATE SKIP LOCKED)))
+    SELECT array_agg(key) FROM seen"""
+SWEEPS = {
+    "cells": Statement(
+        b"tg_sweep_cells", _SWEEP % {b"table": b"tidegate_cells", b"until": b"gone_us"}
+    ),
+    "ids": Statement(
+        b"tg_sweep_ids", _SWEEP % {b"table": b"tidegate_ids", b"until": b"expires_us"}
+    ),
+}
+STATEMENTS = (
+    COMMIT,
+    _CELLS,
+    _PUT_IDS,
+    _NEW_IDS,
+    _DROP_IDS,
+    _MEMBER,
+    _SIGN,
+    _NEW_MEMBER,
+    _DROP_MEMBERS,
+    _TOKEN,
+    _STAKES,
+    _DROP_STAKES,
+    _NOTIFY,
+    *SWEEPS.values(),
+)
+
+
+def save(changes: Changes, channels: Sequence[str]) -> list[Call]:
+    """Return the calls that write what changed, and wake whoever listens to these channels."""
+    calls: list[Call] = []
+    if changes.cells:
+        calls.append((_CELLS, _cells(changes.cells)))
+    if changes.ids:
+        calls.append((_PUT_IDS, _ids(changes.ids)))
+    if changes.ids_new:
+        calls.append((_NEW_IDS, _ids(changes.ids_new)))
+    if changes.ids_gone:
+        calls.append((_DROP_IDS, [bytes_array(changes.ids_gone)]))
+    calls += _of_members(changes)
+    if channels:
+        calls.append((_NOTIFY, [bytes_array([name.encode() for name in channels], TEXT)]))
+    return calls
+
+
+def sweep(table: str, after: bytes, rows: int, now_us: int) -> Call:
+    """Return the call that looks at some rows, and deletes those that mean nothing any more."""
+    before_us = now_us - MARGIN_US if table == "ids" else now_us
+    return SWEEPS[table], (after, int8(rows), int8(before_us))
+
+
+def _of_members(changes: Changes) -> Iterable[Call]:
+    member = changes.member
+    if member is not None:
+        name, expires_us, token = member.name, int8(member.expires_us), int8(member.token)
+        if changes.is_new or changes.is_kept:
+            put = _NEW_MEMBER if changes.is_new else _MEMBER
+            yield put, (name, expires_us, int8(member.seq), member.reply, token)
+        else:
+            yield _SIGN, (name, expires_us, token)
+    if changes.members_gone:
+        # The highest token must not go with the member that knew it.
+        yield _TOKEN, [int8(changes.token)]
+        yield _DROP_MEMBERS, [bytes_array(changes.members_gone)]
+    idle = [(s.member, s.cell) for s in changes.stakes if not s.units and not s.waits]
+    gone = changes.stakes_gone + idle
+    if gone:
+        yield _DROP_STAKES, [bytes_array(column) for column in zip(*gone, strict=True)]
+    stakes = [stake for stake in changes.stakes if stake.units or stake.waits]
+    if stakes:
+        yield _STAKES, _stakes(stakes)
+
+
+def _cells(rows: Iterable[CellRow]) -> list[bytes]:
+    keys, amounts, instants, units, pasts, queues, gone = zip(
+        *sorted(rows, key=itemgetter(0)), strict=True
+    )
+    return [
+        bytes_array(keys),
+        int8s(amounts),
+        int8s(instants),
+        int8s(units),
+        bytes_array(pasts),
+        bytes_array(queues),
+        int8s(gone),
+    ]
+
+
+def _ids(rows: Iterable[IdRow]) -> list[bytes]:
+    keys, digests, tokens, members, expiries, held, flags = zip(*rows, strict=True)
+    return [
+        bytes_array(keys),
+        bytes_array([digest.encode() for digest in digests], TEXT),
+        int8s(tokens),
+        bytes_array(members),
+        int8s(expiries),
+        bytes_array(held),
+        int8s(flags),
+    ]
+
+
+def _stakes(rows: Iterable[StakeRow]) -> list[bytes]:
+    members, cells, units, waits = zip(*rows, strict=True)
+    return [bytes_array(members), bytes_array(cells), int8s(units), bools(waits)]

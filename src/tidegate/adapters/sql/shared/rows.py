@@ -1,0 +1,166 @@
+"""The rows of the tables, and what of them is a value of the rule.
+
+A row of `cells` is a level and the queue in front of it; a row of `stakes` is what one member holds
+of a cell, or that it waits there. So a batch reads and writes only what it touches, however much
+its member holds elsewhere, and what a dead member leaves is found without looking at every cell.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from tidegate.domain.admission import EMPTY, Level
+from tidegate.domain.rule import STOCK, Rule
+from tidegate.domain.world import STANDING_US, KnownId, Member, Place, Queue
+
+NEVER_US = 2**62
+MARGIN_US = 60_000_000
+"""How long rows are kept that mean nothing any more: so far may the clock step back unnoticed."""
+
+
+class CellRow(NamedTuple):
+    """A level and its queue. After `gone_us` the row equals an absent one."""
+
+    key: bytes
+    amount: int
+    at_us: int
+    unit: int
+    past: bytes
+    queue: bytes
+    gone_us: int
+
+
+class MemberRow(NamedTuple):
+    """A member. `token` is the highest that it was given, or knew of."""
+
+    name: bytes
+    expires_us: int
+    seq: int
+    reply: bytes
+    token: int
+
+
+class IdRow(NamedTuple):
+    """A claim id. Once it has expired the row equals an absent one.
+
+    `flags` are 1 for an ended lease, 2 for a grant that a retry was told of.
+    """
+
+    key: bytes
+    digest: str
+    token: int
+    member: bytes
+    expires_us: int
+    held: bytes
+    flags: int
+
+
+class StakeRow(NamedTuple):
+    """What a member holds of a cell, and whether it waits there."""
+
+    member: bytes
+    cell: bytes
+    units: int
+    waits: bool
+
+
+ENDED, TOLD = 1, 2
+
+_PLACE = tuple[float, int, int, str, str, int, int, Rule, str]
+_encode = msgspec.msgpack.Encoder().encode
+_past = msgspec.msgpack.Decoder(tuple[int, ...])
+_held = msgspec.msgpack.Decoder(dict[str, int])
+_queue = msgspec.msgpack.Decoder(tuple[list[_PLACE], dict[str, float], float, int, int])
+
+
+def cell_row(key: bytes, level: Level, queue: bytes, gone_us: int) -> CellRow:
+    """Return a row of `cells`."""
+    past = _encode(level.past) if level.past else b""
+    # A column of 64 bits holds more than any limit allows; only sums of settlements could pass it.
+    amount = min(level.amount, NEVER_US)
+    return CellRow(key, amount, level.at_us, level.unit, past, queue, gone_us)
+
+
+def level_of(row: CellRow) -> Level:
+    """Return the level in a row."""
+    past = _past.decode(row.past) if row.past else ()
+    return Level(row.amount, row.at_us, past, row.unit)
+
+
+def gone_us(level: Level, rule: Rule | None, queue: Queue | None, now_us: int) -> int:
+    """Return from when on a cell equals an empty one; without a rule it is one of a capacity."""
+    if queue is not None and queue.places:
+        return NEVER_US
+    if rule is None or rule.kind == STOCK:
+        gone = NEVER_US if level.amount else now_us + MARGIN_US
+    else:
+        gone = max(now_us, level.at_us) + rule.forget_us + MARGIN_US
+    return max(gone, queue.empty_us + STANDING_US + MARGIN_US) if queue is not None else gone
+
+
+def queue_bytes(queue: Queue) -> bytes:
+    """Return a queue as it is stored."""
+    # A tenant that was served no more than all others stands where an unknown one does.
+    served = {tenant: units for tenant, units in queue.served.items() if units > queue.clock}
+    places = [
+        (p.start, p.urgency, p.arrived, p.member, p.tenant, p.cost, p.weight, p.rule, p.name)
+        for p in queue.places
+    ]
+    return _encode((places, served, queue.clock, queue.last_us, queue.empty_us))
+
+
+def queue_of(stored: bytes) -> Queue:
+    """Return a stored queue."""
+    stored_places, served, clock, last_us, empty_us = _queue.decode(stored)
+    places = [
+        Place(
+            start=start,
+            urgency=urgency,
+            arrived=arrived,
+            member=member,
+            tenant=tenant,
+            cost=cost,
+            weight=weight,
+            rule=rule,
+            name=name,
+        )
+        for start, urgency, arrived, member, tenant, cost, weight, rule, name in stored_places
+    ]
+    return Queue(places, served, clock, last_us, empty_us)
+
+
+def id_row(key: bytes, known: KnownId, member: bytes) -> IdRow:
+    """Return a row of `ids`."""
+    held = _encode(known.held) if known.held else b""
+    flags = ENDED * known.ended + TOLD * known.told
+    return IdRow(key, known.digest, known.token, member, known.expires_us, held, flags)
+
+
+def known_of(row: IdRow, member: str) -> KnownId:
+    """Return what is known of a claim id."""
+    return KnownId(
+        digest=row.digest,
+        token=row.token,
+        member=member,
+        expires_us=row.expires_us,
+        held=held_of(row.held),
+        ended=bool(row.flags & ENDED),
+        told=bool(row.flags & TOLD),
+    )
+
+
+def held_of(stored: bytes) -> dict[str, int]:
+    """Return what the lease of a claim id holds."""
+    return _held.decode(stored) if stored else {}
+
+
+def member_of(row: MemberRow) -> Member:
+    """Return a member, as yet without what it holds."""
+    return Member(expires_us=row.expires_us, seq=row.seq, reply=row.reply)
+
+
+def is_empty(row: CellRow) -> bool:
+    """Return whether the level in a row was never written."""
+    return not row.at_us and not row.amount and not row.past and row.unit == EMPTY.unit

@@ -1,0 +1,1 @@
+"""A shared store in one SQLite file, for the processes of one machine."""
