@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tidegate.domain.rule import COUNTER, LOG, RATE, WINDOW, Rule
+from tidegate.domain.rule import COUNTER, LOG, RATE, STOCK, WINDOW, Rule
 
 
 class Level(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +35,9 @@ class Level(msgspec.Struct, frozen=True, gc=False):
 
 
 EMPTY = Level()
+
+_UNAGED = (RATE, STOCK, COUNTER)
+"""Kinds whose levels are the same as long as no time passes, whatever the rule knows by then."""
 
 
 class Row(msgspec.Struct, gc=False):
@@ -132,6 +135,9 @@ def lent(row: Row, before: int, kept: int) -> Level:
 def aged(rule: Rule, level: Level, now_us: int) -> Level:
     """Return the level as it is at `now_us`. A clock that steps back only pauses ageing."""
     now_us = max(now_us, level.at_us)
+    if now_us == level.at_us and rule.kind in _UNAGED and level.unit == rule.unit:
+        # The next claim of the same step finds it as the one before it left it.
+        return level
     amount, past = level.amount, level.past
     if rule.kind == RATE:
         if level.unit != rule.unit and amount:

@@ -23,7 +23,6 @@ from tidegate.domain.batch import (
     Again,
     Answer,
     Batch,
-    Call,
     Check,
     Done,
     End,
@@ -80,7 +79,7 @@ def apply(world: World, batch: Batch, now_us: int) -> Reply:
         member = world.members[batch.member] = Member(expires_us=0)
     member.expires_us = now_us + batch.ttl_us
     member.seq = batch.seq or member.seq
-    answers = tuple(step.answer(call) for call in batch.calls)
+    answers = tuple(step.how[type(call)](call) for call in batch.calls)
     return Reply(now_us, APPLIED, answers, step.woken())
 
 
@@ -89,7 +88,7 @@ class _Step:
 
     def __init__(self, world: World, batch: Batch, now_us: int) -> None:
         self.world, self.batch, self.now_us = world, batch, now_us
-        self._how: dict[type, Callable[[Any], Answer]] = {
+        self.how: dict[type, Callable[[Any], Answer]] = {
             Admit: self._admit,
             GiveBack: self._give_back,
             End: self._end,
@@ -102,10 +101,6 @@ class _Step:
             Leave: self._leave,
             Check: self._check,
         }
-
-    def answer(self, call: Call) -> Answer:
-        """Apply one call."""
-        return self._how[type(call)](call)
 
     def woken(self) -> tuple[str, ...]:
         """Return the members with tickets that there is room for at what became freer."""
@@ -124,22 +119,17 @@ class _Step:
             known.told = True
             return Again(known.token, known.member, known.expires_us, known.ended)
         rows = [self._row(part) for part in call.parts]
-        ahead = [self._ahead(call, part) for part in call.parts]
-        verdict = decide(behind(rows, ahead, self.now_us), self.now_us)
+        seen = self._behind(call, rows) if self.world.queues else rows
+        verdict = decide(seen, self.now_us)
         if verdict.levels is None:
             wait_us = -1 if verdict.wait_us is None else verdict.wait_us
             return No(verdict.refused, verdict.remaining, wait_us)
-        member = self.world.members[self.batch.member]
-        held: dict[str, int] = {}
-        for part, row, cost in zip(call.parts, rows, verdict.costs, strict=True):
-            if part.via >= 0 or not cost:
-                continue
-            cell = self.batch.cells[part.cell]
-            self.world.put(cell, risen(row.rule, aged(row.rule, row.level, self.now_us), cost))
-            if row.rule.kind == STOCK:
-                held[cell] = held.get(cell, 0) + cost
-                member.held[cell] = member.held.get(cell, 0) + cost
-            self._serve(cell, call, cost)
+        levels = verdict.levels
+        if seen is not rows:
+            # What is kept for others was counted, but nobody has taken it.
+            pairs = zip(rows, verdict.costs, strict=True)
+            levels = [risen(r.rule, aged(r.rule, r.level, self.now_us), cost) for r, cost in pairs]
+        held = self._take(call, rows, verdict.costs, levels)
         self.world.token = max(self.world.token, self.now_us) + 1
         if call.claim_id:
             self.world.ids[call.claim_id] = KnownId(
@@ -149,48 +139,53 @@ class _Step:
                 expires_us=self.now_us + call.lease_us + DEDUP_US,
                 held=held,
             )
-        asked = tuple(part.cost for part in call.parts)
-        costs = tuple(verdict.costs)
-        return Yes(self.world.token, () if costs == asked else costs)
+        if verdict.costs == [part.cost for part in call.parts]:
+            return Yes(self.world.token)
+        return Yes(self.world.token, tuple(verdict.costs))
+
+    def _take(
+        self, call: Admit, rows: list[Row], costs: list[int], levels: list[Level]
+    ) -> dict[str, int]:
+        """Set the new levels; return what is held of them."""
+        world, cells = self.world, self.batch.cells
+        held: dict[str, int] = {}
+        for part, row, cost, level in zip(call.parts, rows, costs, levels, strict=True):
+            if part.via >= 0 or not cost:
+                continue
+            cell = cells[part.cell]
+            world.levels[cell] = level
+            world.dirty.add(cell)
+            if row.rule.kind == STOCK:
+                held[cell] = held.get(cell, 0) + cost
+            queue = world.queues.get(cell)
+            if queue is not None and queue.places:
+                share = cost / call.weight
+                if queue.serve(call.ticket, call.tenant, share, self.now_us):
+                    world.freed.add(cell)
+        if held:
+            mine = world.members[self.batch.member].held
+            for cell, units in held.items():
+                mine[cell] = mine.get(cell, 0) + units
+        return held
 
     def _row(self, part: Part) -> Row:
         levels, cells = self.world.levels, self.batch.cells
-        row = Row(self.batch.rules[part.rule], part.cost, via=part.via)
-        row.level = levels.get(cells[part.cell], EMPTY)
-        row.siblings = [
-            (levels.get(cells[part.siblings[index]], EMPTY), part.siblings[index + 1])
-            for index in range(0, len(part.siblings), 2)
-        ]
+        level = levels.get(cells[part.cell], EMPTY)
+        row = Row(self.batch.rules[part.rule], part.cost, level, part.via)
+        if part.siblings:
+            row.siblings = [
+                (levels.get(cells[part.siblings[index]], EMPTY), part.siblings[index + 1])
+                for index in range(0, len(part.siblings), 2)
+            ]
         return row
 
-    def _ahead(self, call: Admit, part: Part) -> int:
-        """Return the units kept at a cell for those who go before this claim."""
-        queue = self.world.queues.get(self.batch.cells[part.cell])
-        if queue is None:
-            return 0
-        own = queue.place_of(call.ticket)
-        if own is not None:
-            return sum(place.cost for place in queue.places if place < own)
-        standing = (queue.start(call.tenant), -call.priority, self.now_us)
-        return sum(
-            place.cost
-            for place in queue.places
-            if (place.start, place.urgency, place.arrived) <= standing
-        )
-
-    def _serve(self, cell: str, call: Admit, cost: int) -> None:
-        """Count what a tenant got at a cell where others wait, and take its ticket back."""
-        queue = self.world.queues.get(cell)
-        if queue is None or not queue.places:
-            return
-        start = queue.start(call.tenant)
-        own = queue.place_of(call.ticket)
-        if own is not None:
-            queue.keep(lambda place: place is not own, self.now_us)
-            start = own.start
-            queue.clock = max(queue.clock, start)
-            self.world.freed.add(cell)
-        queue.served[call.tenant] = start + cost / call.weight
+    def _behind(self, call: Admit, rows: list[Row]) -> list[Row]:
+        """Return the rows with what is kept at their cells for those who go before this claim."""
+        queues, cells = self.world.queues, self.batch.cells
+        standing = (call.ticket, call.tenant, call.priority, self.now_us)
+        waiting = [queues.get(cells[part.cell]) for part in call.parts]
+        ahead = [0 if queue is None else queue.ahead(*standing) for queue in waiting]
+        return behind(rows, ahead, self.now_us)
 
     def _give_back(self, call: GiveBack) -> Answer:
         self.world.give_back(self.batch.member, self._cells(call.held))

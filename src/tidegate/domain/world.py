@@ -86,6 +86,28 @@ class Queue:
         self.last_us = max(now_us, self.last_us + 1)
         return self.last_us
 
+    def ahead(self, ticket: str, tenant: str, priority: int, now_us: int) -> int:
+        """Return the units kept for those who go before a ticket, or before who comes now."""
+        own = self.place_of(ticket)
+        if own is not None:
+            return sum(place.cost for place in self.places if place < own)
+        standing = (self.start(tenant), -priority, now_us)
+        return sum(
+            place.cost
+            for place in self.places
+            if (place.start, place.urgency, place.arrived) <= standing
+        )
+
+    def serve(self, ticket: str, tenant: str, share: float, now_us: int) -> bool:
+        """Count what a tenant got by weight, and take its ticket back; say if it had one."""
+        start, own = self.start(tenant), self.place_of(ticket)
+        if own is not None:
+            self.keep(lambda place: place is not own, now_us)
+            start = own.start
+            self.clock = max(self.clock, start)
+        self.served[tenant] = start + share
+        return own is not None
+
     def keep(self, kept: Callable[[Place], bool], now_us: int) -> bool:
         """Forget the other tickets; return whether there were any."""
         places = [place for place in self.places if kept(place)]
