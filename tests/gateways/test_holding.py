@@ -23,6 +23,8 @@ LEASE_S = 30.0
 HOLDING = [name for name in KINDS if name != "envoy-ratelimit"]
 """The rate limit service knows no end of a request, so nothing is held there."""
 RELEASING = [name for name in HOLDING if KINDS[name].releases]
+SILENT = [name for name in HOLDING if not KINDS[name].releases]
+"""Those that never tell when a request is done."""
 
 
 def each_of(names: list[str]) -> list[object]:
@@ -91,8 +93,9 @@ def test_the_end_of_a_request_gives_back_what_it_held(
 def test_nginx_gives_back_what_an_aborted_request_held(gates: Stage, app: App) -> None:
     tenant, _ = gates.tenant()
     with gateway("nginx", gates.folder, gates.ports) as gate:
-        with pytest.raises(httpx.ReadTimeout):
-            gate.client.get("/reports/slow", headers={"X-Tenant-ID": tenant}, timeout=0.3)
+        with gate.begin("/reports/slow", tenant):
+            assert app.waiting.acquire(timeout=DEADLINE_S)
+            assert gates.held() == 1
         until(lambda: gates.held() == 0, "nothing is held, while the application still works")
 
 
@@ -100,13 +103,11 @@ def test_nginx_gives_back_what_an_aborted_request_held(gates: Stage, app: App) -
 def test_nginx_gives_back_whenever_clients_hang_up(gates: Stage) -> None:
     """Also in the moment in which the check is under way."""
     tenant, _ = gates.tenant()
-    request = f"GET /reports/x HTTP/1.1\r\nHost: h\r\nX-Tenant-ID: {tenant}\r\n\r\n".encode()
     with gateway("nginx", gates.folder, gates.ports) as gate:
         for number in range(300):
-            with socket.create_connection(("127.0.0.1", gate.port)) as client:
+            with gate.begin("/reports/x", tenant) as client:
                 # Closing resets the connection, at once or a little later.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                client.sendall(request)
                 time.sleep(number % 10 / 5_000)
         until(lambda: gates.held() == 0, "nothing is held", within_s=LEASE_S / 2)
 
@@ -115,27 +116,34 @@ def test_nginx_gives_back_whenever_clients_hang_up(gates: Stage) -> None:
 def test_haproxy_gives_it_back_once_the_application_is_done(gates: Stage, app: App) -> None:
     tenant, _ = gates.tenant()
     with gateway("haproxy", gates.folder, gates.ports) as gate:
-        with pytest.raises(httpx.ReadTimeout):
-            gate.client.get("/reports/slow", headers={"X-Tenant-ID": tenant}, timeout=0.3)
+        with gate.begin("/reports/slow", tenant):
+            assert app.waiting.acquire(timeout=DEADLINE_S)
         assert gates.held() == 1
         app.go.set()
         until(lambda: gates.held() == 0, "nothing is held")
 
 
-@pytest.mark.parametrize("name", each_of([name for name in HOLDING if name not in RELEASING]))
-def test_elsewhere_the_application_gives_it_back_or_its_time(name: str, app: App) -> None:
+@pytest.mark.parametrize("name", each_of(SILENT))
+def test_elsewhere_the_application_gives_it_back(name: str, gates: Stage) -> None:
+    tenant, key = gates.tenant()
+    with gateway(name, gates.folder, gates.ports) as gate:
+        told = gate.get("/reports/one", tenant).json()["headers"]
+    assert told["x-tidegate-tenant"] == tenant
+    assert gates.held() == 1
+    for _ in range(2):
+        path = f"/v1/leases/{told['x-tidegate-lease']}"
+        assert gates.service.client.delete(path, headers=key).status_code == 204
+    assert gates.held() == 0
+
+
+@pytest.mark.parametrize("name", each_of(SILENT))
+def test_or_it_ends_by_itself(name: str, app: App) -> None:
     with (
         open_folder() as folder,
-        stage(app, folder, ((r"lease_s: 30", "lease_s: 3"),)) as short,
+        stage(app, folder, ((r"lease_s: 30", "lease_s: 1"),)) as short,
         gateway(name, folder, short.ports) as gate,
     ):
-        tenant, key = short.tenant()
-        told = gate.get("/reports/one", tenant).json()["headers"]
-        assert told["x-tidegate-tenant"] == tenant
-        assert short.held() == 1
-        for _ in range(2):
-            path = f"/v1/leases/{told['x-tidegate-lease']}"
-            assert short.service.client.delete(path, headers=key).status_code == 204
-        assert short.held() == 0
-        assert gate.get("/reports/one", tenant).status_code == 200
+        tenant, _ = short.tenant()
+        answer = gate.get("/reports/one", tenant)
+        assert answer.json()["headers"]["x-tidegate-lease"]
         until(lambda: short.held() == 0, "the lease has ended by itself")
