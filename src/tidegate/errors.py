@@ -134,8 +134,8 @@ class NotFound(TidegateError):
 
     thing: ClassVar[str] = "key"
 
-    def __init__(self, identifier: str) -> None:
-        super().__init__(f"there is no {self.thing} {identifier!r}")
+    def __init__(self, identifier: str, thing: str = "") -> None:
+        super().__init__(f"there is no {thing or self.thing} {identifier!r}")
         self.identifier = identifier
 
 

@@ -16,9 +16,13 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/claims"): {"hold": {"seats": 1}},
     ("POST", "/v1/claims/explain"): {"hold": {"seats": 1}},
     ("POST", "/v1/leases/{lease_id}/renew"): {"lease_s": 1},
+    ("POST", "/v1/leases/{lease_id}/settle"): {"actual": {"seats": 1}},
     ("POST", "/admin/tenants"): {"name": "Acme"},
     ("PUT", "/admin/tenants/{tenant_id}"): {"name": "Acme"},
     ("POST", "/admin/tenants/{tenant_id}/suspend"): {"reason": "unpaid"},
+    ("POST", "/admin/limits/{name}/reset"): {"tenant": "acme"},
+    ("POST", "/admin/limits/{name}/drain"): {"tenant": "acme"},
+    ("POST", "/admin/limits/{name}/set"): {"tenant": "acme", "units": 1},
 }
 
 OTHERS = {
@@ -37,7 +41,13 @@ OTHERS = {
     ("DELETE", "/admin/tenants/{tenant_id}/keys/{key_id}"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/health"),
+    ("GET", "/admin/limits/{name}"),
+    ("GET", "/admin/leases"),
+    ("DELETE", "/admin/leases/{lease_id}"),
 }
+
+NEVER_REFUSED = {("DELETE", "/v1/leases/{lease_id}"), ("POST", "/v1/leases/{lease_id}/settle")}
+"""Giving back, and saying what was used: open to tenants that are suspended."""
 
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 
@@ -48,7 +58,7 @@ LIMITS = [{"kind": "capacity", "resource": "seats", "units": 4, "claimable": Tru
 
 def filled(path: str, *, tenant: str = "nobody", lease: str = "none", key: str = "none") -> str:
     """Return the path of a route with its parameters put in."""
-    return path.format(tenant_id=tenant, lease_id=lease, key_id=key)
+    return path.format(tenant_id=tenant, lease_id=lease, key_id=key, name="requests")
 
 
 def caller_of(path: str, admin: Caller, tenant: Caller) -> Caller:

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from tidegate.config import Settings, load_settings, reading
 from tidegate.domain.plan import DEFAULT_PLANS
 from tidegate.domain.rate_limit_fields import STATUS
-from tidegate.entrypoints.http import admin, claims, operations, problems, workloads
+from tidegate.entrypoints.http import admin, claims, limits, operations, problems, workloads
 from tidegate.errors import TidegateError
 from tidegate.facades.metrics import FAMILIES
 
@@ -239,7 +239,8 @@ def shown(value: object) -> str:
 def test_every_route_is_listed() -> None:
     text = (DOCS / "http.md").read_text("utf-8")
     listed = set(re.findall(r"`((?:GET|POST|PUT|DELETE) /[^`]*)`", text))
-    routers = (workloads.router, workloads.pages, claims.router, admin.router, operations.router)
+    parts = (workloads, claims, admin, limits, operations)
+    routers = (workloads.pages, *(part.router for part in parts))
     served = {
         f"{method} {route.path}"
         for router in routers

@@ -1,4 +1,4 @@
-"""Limits in settings: every kind and field, other numbers for some, and how a wrong one is named."""
+"""Limits in settings: every kind and field, other numbers for some, and wrong ones are named."""
 
 from __future__ import annotations
 

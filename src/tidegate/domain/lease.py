@@ -34,13 +34,17 @@ class LeaseOwner(Protocol):
 
 
 class LeaseRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A lease as it is written down to survive a restart. `holder` says who took it."""
+    """A lease as it is written down to survive a restart. `holder` says who took it.
+
+    `granted_us` is 0 where an older version wrote it down, which did not say.
+    """
 
     id: str
     claim: Claim
     fencing_token: int
     expires_us: int
     holder: str = ""
+    granted_us: int = 0
 
 
 class Lease(msgspec.Struct, gc=False, eq=False):
@@ -104,6 +108,7 @@ class Lease(msgspec.Struct, gc=False, eq=False):
             fencing_token=self.fencing_token,
             expires_us=self.expires_us,
             holder=self.holder,
+            granted_us=self.granted_us,
         )
 
 

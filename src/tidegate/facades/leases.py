@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -24,9 +24,11 @@ from tidegate.errors import (
     LeaseLost,
     LeaseUnknown,
 )
+from tidegate.facades.claiming import ClaimTerms, GrantedClaim, with_request
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.holding import wait_for_grant
 from tidegate.facades.lease_book import LeaseBook
+from tidegate.facades.settlements import Settlements, check_actual
 from tidegate.facades.turn import HoldTerms
 from tidegate.ports.clock import Clock
 from tidegate.ports.lease_log import LeaseLog
@@ -37,23 +39,6 @@ LEASES = "leases"
 """How the number of leases that a plan allows is called in a refusal."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimTerms:
-    """How a claim is to be granted: how long to wait for it, and how long it lasts."""
-
-    timeout_s: float = 0.0
-    lease_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrantedClaim:
-    """A granted claim and how its limits stand. `repeated`: its id had been granted before."""
-
-    lease: Lease
-    limits: list[LimitState]
-    repeated: bool
 
 
 class Leases:
@@ -75,6 +60,7 @@ class Leases:
         interval_s: float = 0.25,
     ) -> None:
         self._gate, self._book, self._ledger, self._clock = gate, LeaseBook(log), ledger, clock
+        self._settlements = Settlements(ledger, clock)
         self._claimable = claimable
         self._interval_s = interval_s
         self._pending: Counter[str] = Counter()
@@ -170,6 +156,22 @@ class Leases:
         await self._book.write(replace(record, expires_us=expires_us))
         return expires_us
 
+    async def settle(self, tenant: str, lease_id: str, actual: Mapping[str, int]) -> bool:
+        """Replace what a lease took by what was really used; False if that was done before.
+
+        Raises:
+            InvalidClaim: a resource that the claim did not take; naming the field.
+            LeaseUnknown: the tenant has no such lease, or it has ended: its estimate stands.
+            StoreUnavailable: it could not be written down; nothing was changed.
+        """
+        lease = self._gate.lease(lease_id) if lease_id in self._book.live(tenant) else None
+        lease = lease or self._settlements.find(tenant, lease_id)
+        if lease is None:
+            raise LeaseUnknown(lease_id)
+        check_actual(lease.claim, actual, self._claimable)
+        quotas = set(self._gate.quotas_taken(lease.claim))
+        return await self._settlements.settle(lease, actual, quotas)
+
     async def release(self, tenant: str, lease_id: str) -> None:
         """Give a lease back. Doing it again changes nothing.
 
@@ -177,6 +179,7 @@ class Leases:
             LeaseUnknown: the tenant never had such a lease, or it ended long ago.
         """
         if self._book.had(tenant, lease_id):
+            self._settlements.drop(tenant, lease_id)
             return
         self._owned(tenant, lease_id)
         self._gate.release_lease(lease_id)
@@ -189,6 +192,7 @@ class Leases:
 
     async def release_all(self, tenant: str) -> None:
         """Give back everything a tenant holds: it is being removed."""
+        self._settlements.forget(tenant)
         lease_ids = sorted(self._book.live(tenant))
         for lease_id in lease_ids:
             self._gate.release_lease(lease_id)
@@ -244,6 +248,8 @@ class Leases:
             live = self._gate.lease(lease.id)
             if lives_on and live is not None:
                 await self._book.write(live.record())
+            elif not lives_on:
+                self._settlements.keep(lease)
         except BaseException:
             self._gate.void_lease(lease)
             self._book.give_up(tenant, lease.id)
@@ -278,9 +284,3 @@ class Leases:
             except Exception:
                 # Without the look no lease would ever expire again, whatever broke this one.
                 _log.exception("expired leases could not be struck off; the next start does it")
-
-
-def with_request(claim: Claim) -> Claim:
-    """Return the claim with the one `requests` that every call takes."""
-    take = {**claim.take, "requests": claim.take.get("requests", 0) + 1}
-    return replace(claim, take=take)

@@ -20,6 +20,7 @@ from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Governed
 from tidegate.facades.leases import Leases
 from tidegate.facades.metrics import Metrics
+from tidegate.facades.operator import Operator
 from tidegate.facades.pressure import MemoryPressure
 from tidegate.facades.status import Status
 from tidegate.facades.tenants import Tenants
@@ -74,6 +75,7 @@ class Service:
     ) -> None:
         self.gate, self.tenants, self.access, self.leases = gate, tenants, access, leases
         self.checks = checks
+        self.operator = Operator(gate, tenants=tenants, leases=leases, checks=checks)
         self.governed, self.status, self.metrics = governed, status, metrics
         self.metrics_text = exposition
         self._standing, self._ledger, self._clock = standing, ledger, clock

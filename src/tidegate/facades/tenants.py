@@ -227,6 +227,10 @@ class Tenants:
         """Return the newest entries first, of one tenant or of all."""
         return await self._store.audit(tenant_id=tenant_id, limit=limit)
 
+    async def note(self, tenant_id: str, action: str, **detail: Any) -> None:
+        """Write into the audit log what an admin did, before it is done."""
+        await self._store.note(self._audit("admin", tenant_id, action, **detail))
+
     def plan(self, tenant: Tenant) -> Plan:
         """Return the tenant's plan; the smallest one if settings no longer know it."""
         return self.plans.get(tenant.plan) or self.plans["free"]

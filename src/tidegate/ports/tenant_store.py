@@ -58,3 +58,7 @@ class TenantStore(Protocol):
     async def audit(self, *, tenant_id: str | None, limit: int) -> list[AuditEntry]:
         """Return the newest entries first, of one tenant or of all."""
         ...
+
+    async def note(self, audit: AuditEntry) -> None:
+        """Write an audit entry of something that is no change of a tenant."""
+        ...

@@ -40,12 +40,13 @@ def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int)
             key = table.enter(key_of(scope_of(limit, record.claim)), record.claim)
             table.young[key] = table.young.get(key, 0) + units
             rows += (table, key, units)
+    granted_us = record.granted_us or now_us
     return Granted(
         record.fencing_token,
         record.claim,
         owner,
-        now_us,
-        record.expires_us - now_us,
+        granted_us,
+        record.expires_us - granted_us,
         record.holder,
         tuple(rows),
         known_as=record.id,

@@ -99,6 +99,10 @@ class MemoryTenantStore:
         wanted = (entry for entry in reversed(self._audit) if tenant_id in (None, entry.tenant))
         return list(itertools.islice(wanted, limit))
 
+    async def note(self, audit: AuditEntry) -> None:
+        """Keep an audit entry."""
+        self._audit.append(audit)
+
     def _generation(self, tenant_id: str) -> int:
         tenant = self._tenants.get(tenant_id)
         return 0 if tenant is None else tenant.generation

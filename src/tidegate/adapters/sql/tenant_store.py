@@ -92,16 +92,24 @@ class SqlTenantStore:
             functools.partial(_audit, tenant_id=tenant_id, limit=limit)
         )
 
+    async def note(self, audit: AuditEntry) -> None:
+        """Write an audit entry."""
+        await self._database.write(functools.partial(_note, audit=audit))
+
     async def _change(self, change: Change, audit: AuditEntry) -> None:
         def work(connection: sqlite3.Connection) -> None:
             change(connection)
-            connection.execute(
-                "INSERT INTO audit (at_us, actor, tenant, action, detail) VALUES (?, ?, ?, ?, ?)",
-                (audit.at_us, audit.actor, audit.tenant, audit.action, audit.detail),
-            )
+            _note(connection, audit)
             connection.execute("UPDATE directory SET version = version + 1")
 
         await self._database.write(work)
+
+
+def _note(connection: sqlite3.Connection, audit: AuditEntry) -> None:
+    connection.execute(
+        "INSERT INTO audit (at_us, actor, tenant, action, detail) VALUES (?, ?, ?, ?, ?)",
+        (audit.at_us, audit.actor, audit.tenant, audit.action, audit.detail),
+    )
 
 
 def _load(connection: sqlite3.Connection) -> Directory:

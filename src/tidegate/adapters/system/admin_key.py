@@ -23,6 +23,7 @@ class AdminKey:
     def __init__(self, path: Path, *, given: str | None = None) -> None:
         self.path = path
         self.given = given is not None
+        self._given = given
         self._digest = _digest(given or "")
         self._seen: tuple[int, int] | None = None
 
@@ -52,6 +53,19 @@ class AdminKey:
             reason = (error.strerror or "it cannot be written").lower()
             raise StoreUnavailable(f"the admin key file {self.path}: {reason}") from error
         return key
+
+    def text(self) -> str:
+        """Return the key itself, for those who call a service with it.
+
+        Raises:
+            StoreUnavailable: there is none yet, or it cannot be read.
+        """
+        if self._given is not None:
+            return self._given
+        try:
+            return self.path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise StoreUnavailable(f"there is no admin key to read in {self.path}") from None
 
     def matches(self, key: str) -> bool:
         """Say whether this is the admin key."""

@@ -18,12 +18,14 @@ COMMANDS = {
     "serve": ("tidegate.entrypoints.cli.serve", "serve"),
     "tenant": ("tidegate.entrypoints.cli.tenant", "tenant"),
     "admin-key": ("tidegate.entrypoints.cli.admin_key", "admin_key"),
+    "limits": ("tidegate.entrypoints.cli.limits", "limits"),
     "replay": ("tidegate.entrypoints.cli.replay", "replay"),
 }
 SUMMARIES = {
     "serve": "Serve render, extract, PDF and claims over HTTP.",
     "tenant": "Create, list, suspend, resume and delete tenants.",
     "admin-key": "Show where the admin key is, or replace it.",
+    "limits": "Look at limits of a running service, and correct them.",
     "replay": "Tell who would have been refused under another policy.",
 }
 

@@ -11,7 +11,7 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp
 
 from tidegate.bootstrap import Settings
-from tidegate.entrypoints.http import admin, claims, operations, unreadable, workloads
+from tidegate.entrypoints.http import admin, claims, limits, operations, unreadable, workloads
 from tidegate.entrypoints.http.check import Carrier, GatewayRoutes
 from tidegate.entrypoints.http.frame import Frame
 from tidegate.facades.service import Service
@@ -36,7 +36,7 @@ def create_app(service: Service, settings: Settings) -> ASGIApp:
     )
     app.state.service = service
     unreadable.install(app)
-    for router in (workloads.router, workloads.pages, claims.router, admin.router):
+    for router in (workloads.router, workloads.pages, claims.router, admin.router, limits.router):
         app.include_router(_summed_up(router), dependencies=[Depends(key)])
     app.include_router(_summed_up(operations.router))
     operations.install_docs(app)

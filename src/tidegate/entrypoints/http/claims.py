@@ -22,9 +22,9 @@ from tidegate.entrypoints.http.context import (
     until_gone,
 )
 from tidegate.entrypoints.http.documentation import PROBLEMS, reply_example
-from tidegate.entrypoints.http.models import ClaimBody, RenewBody
+from tidegate.entrypoints.http.models import ClaimBody, RenewBody, SettleBody
 from tidegate.entrypoints.http.times import rfc3339
-from tidegate.facades.leases import ClaimTerms, GrantedClaim
+from tidegate.facades.claiming import ClaimTerms, GrantedClaim
 
 LEASE_S = 60.0
 
@@ -65,7 +65,7 @@ async def explain(body: ClaimBody, tenant: TenantPart, service: ServicePart) -> 
         "limit": denied.limit if denied else None,
         "scope": list(denied.scope) if denied else None,
         "retry_after_s": _seconds(denied.retry_after_us) if denied else None,
-        "limits": [_state(state) for state in states],
+        "limits": [state_of(state) for state in states],
     }
 
 
@@ -80,6 +80,15 @@ async def renew(
     return {"lease_id": lease_id, "expires_at": rfc3339(expires_us)}
 
 
+# Not counted, as giving back is not: nobody shall be refused to say what was really used.
+@router.post("/leases/{lease_id}/settle", responses=reply_example("settle"))
+async def settle(
+    lease_id: str, body: SettleBody, tenant: TenantPart, service: ServicePart
+) -> dict[str, Any]:
+    """Replace what a claim took by what was really used, once: before its lease ends."""
+    return {"settled": await service.leases.settle(tenant.id, lease_id, body.actual)}
+
+
 @router.delete("/leases/{lease_id}", status_code=204, responses=PROBLEMS)
 async def release(lease_id: str, tenant: TenantPart, service: ServicePart) -> Response:
     """Give back what a lease holds. Doing it again changes nothing."""
@@ -91,14 +100,14 @@ async def release(lease_id: str, tenant: TenantPart, service: ServicePart) -> Re
 @router.get("/leases", dependencies=counted, responses=reply_example("leases"))
 async def leases(tenant: TenantPart, service: ServicePart) -> dict[str, Any]:
     """List the live leases that were claimed here, oldest first."""
-    return {"leases": [_lease(record) for record in service.leases.of_tenant(tenant.id)]}
+    return {"leases": [lease_of(record) for record in service.leases.of_tenant(tenant.id)]}
 
 
 @router.get("/limits", dependencies=counted, responses=reply_example("limits"))
 async def limits(tenant: TenantPart, service: ServicePart) -> dict[str, Any]:
     """Say how each limit stands that needs no more than the tenant to be known."""
     states = service.gate.limits(Claim(tenant=tenant.id))
-    return {"limits": [_state(state) for state in states]}
+    return {"limits": [state_of(state) for state in states]}
 
 
 @router.get("/resources", dependencies=counted, responses=reply_example("resources"))
@@ -153,11 +162,12 @@ def _granted(granted: GrantedClaim, claim: Claim) -> dict[str, Any]:
         "fencing_token": granted.lease.fencing_token,
         "expires_at": rfc3339(granted.lease.expires_us),
         "granted": {"take": claim.take, "hold": claim.hold},
-        "limits": [_state(state) for state in granted.limits],
+        "limits": [state_of(state) for state in granted.limits],
     }
 
 
-def _state(state: LimitState) -> dict[str, Any]:
+def state_of(state: LimitState) -> dict[str, Any]:
+    """Return how a limit stands as routes show it."""
     return {
         "name": state.name,
         "scope": list(state.scope),
@@ -167,7 +177,8 @@ def _state(state: LimitState) -> dict[str, Any]:
     }
 
 
-def _lease(record: LeaseRecord) -> dict[str, Any]:
+def lease_of(record: LeaseRecord) -> dict[str, Any]:
+    """Return a lease as routes show it."""
     return {
         "lease_id": record.id,
         "fencing_token": record.fencing_token,

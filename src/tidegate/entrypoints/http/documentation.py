@@ -98,7 +98,23 @@ _EXAMPLES: dict[str, Any] = {
             }
         ]
     },
+    "settle": {"settled": True},
     "limits": {"limits": [_STATE]},
+    "limit": {**_STATE, "resource": "operations", "kind": "quota"},
+    "all_leases": {
+        "leases": [
+            {
+                "lease_id": "Qm3xT1aZ-65f1c2a0b3d41",
+                "fencing_token": 1795270000000001,
+                "expires_at": _INSTANT,
+                "hold": {"gpu_slots": 1},
+                "claim_id": "job-1",
+                "tenant": "acme",
+                "holder": "http",
+                "take": {"llm_tokens": 1000},
+            }
+        ]
+    },
     "usage": {
         "operation_count": 12,
         "failed_count": 1,

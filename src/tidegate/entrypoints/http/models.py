@@ -133,6 +133,42 @@ class RenewBody(Body):
     lease_s: LeaseS
 
 
+class SettleBody(Body):
+    """What was really used, by resource; what is left out keeps its estimate."""
+
+    model_config = example(actual={"llm_tokens": 812})
+
+    actual: Annotated[
+        dict[Name, Annotated[int, Field(ge=0, le=2**53)]],
+        BeforeValidator(_few),
+        Field(min_length=1, max_length=ENTRIES_MAX),
+    ]
+
+
+class LevelBody(Body):
+    """Where a limit is corrected: what the limit is `per`; no tenant where it is not per tenant."""
+
+    model_config = example(tenant="acme", host="example.com")
+
+    tenant: Name | None = None
+    host: Name | None = None
+    user: Name | None = None
+    route: Name | None = None
+    attributes: Annotated[
+        dict[Name, Name],
+        BeforeValidator(_few),
+        Field(default_factory=dict, max_length=ENTRIES_MAX),
+    ]
+
+
+class UsedBody(LevelBody):
+    """Where a limit is corrected, and what shall count as used there."""
+
+    model_config = example(tenant="acme", units=250)
+
+    units: Annotated[int, Field(ge=0, le=2**53)]
+
+
 class OwnerBody(Body):
     """The person or organisation behind a tenant."""
 
