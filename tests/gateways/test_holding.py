@@ -100,16 +100,18 @@ def test_nginx_gives_back_what_an_aborted_request_held(gates: Stage, app: App) -
 
 
 @pytest.mark.needs("nginx")
-def test_nginx_gives_back_whenever_clients_hang_up(gates: Stage) -> None:
+def test_nginx_gives_back_whenever_clients_hang_up(app: App) -> None:
     """Also in the moment in which the check is under way."""
-    tenant, _ = gates.tenant()
-    with gateway("nginx", gates.folder, gates.ports) as gate:
-        for number in range(300):
-            with gate.begin("/reports/x", tenant) as client:
-                # Closing resets the connection, at once or a little later.
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                time.sleep(number % 10 / 5_000)
-        until(lambda: gates.held() == 0, "nothing is held", within_s=LEASE_S / 2)
+    with open_folder() as folder, stage(app, folder) as own:
+        tenant, _ = own.tenant()
+        with gateway("nginx", folder, own.ports) as gate:
+            for number in range(300):
+                with gate.begin("/reports/x", tenant) as client:
+                    # Closing resets the connection, at once or a little later.
+                    reset = struct.pack("ii", 1, 0)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                    time.sleep(number % 10 / 5_000)
+            until(lambda: own.held() == 0, "nothing is held", within_s=LEASE_S / 2)
 
 
 @pytest.mark.needs("haproxy")
