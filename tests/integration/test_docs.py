@@ -70,7 +70,9 @@ def name_of(cell: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/concepts.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/quickstart.md", "docs/concepts.md", "docs/guides/adaptive.md"]
+)
 def test_python_blocks_run_and_print_what_stands_below(page: str) -> None:
     blocks = BLOCK.findall((ROOT / page).read_text("utf-8"))
     assert blocks

@@ -20,7 +20,6 @@ from tidegate.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
 
-ONLY_LATE: tuple[Outcome, ...] = ("timeout",)
 BROWSER = Claim(hold={"browsers": 1})
 
 
@@ -80,7 +79,7 @@ def test_a_few_failures_are_the_callers_own() -> None:
 
 def test_drops_may_be_timeouts_alone() -> None:
     gate, clock = gate_of(20)
-    adaptive = AdaptiveCapacity(gate, "browsers", algorithm="aimd", drops=ONLY_LATE)
+    adaptive = AdaptiveCapacity(gate, "browsers", algorithm="aimd", drops=("timeout",))
     window(gate, clock, "failed", held_s=1)
     assert adaptive.units == 20
     window(gate, clock, "timeout", held_s=1)

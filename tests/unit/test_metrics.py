@@ -15,6 +15,7 @@ from tidegate.domain.health import PressureLimits
 from tidegate.domain.limit import Limit
 from tidegate.domain.pooling import PoolLimits
 from tidegate.errors import StoreUnavailable
+from tidegate.facades.adaptive import AdaptiveCapacity
 from tidegate.facades.metrics import FAMILIES, OPERATIONS_MAX, PREFIX, ROUTES_MAX, Metrics
 from tidegate.facades.performance import PerformanceMonitor
 from tidegate.facades.pools import Pool
@@ -39,6 +40,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.host, self.factory = FakeClock(), FakeHost(10), Factory()
         self.gate = Gate(LIMITS, clock=self.clock)
+        self.adaptive = AdaptiveCapacity(self.gate, "browsers_at_night", algorithm="aimd")
         self.monitor = PerformanceMonitor()
         self.pressure = MemoryPressure(
             self.host,
@@ -57,6 +59,7 @@ class Scene:
             pools={"browser": self.pool},
             pressure=self.pressure,
             monitor=self.monitor,
+            adaptive=[self.adaptive],
         )
 
     def series(self, name: str, text: str | None = None) -> Series:
@@ -205,3 +208,16 @@ async def test_a_scrape_of_two_thousand_series_is_quick(scene: Scene) -> None:
         scene.text()
         took_s.append(time.perf_counter() - start_s)
     assert min(took_s) < 0.05
+
+
+async def test_the_ceiling_of_adaptive_limits_is_told(scene: Scene) -> None:
+    assert scene.value("adaptive_limit_units", "browsers_at_night") == 2
+    leases = [scene.gate.try_admit(Claim(hold={"browsers": 1})) for _ in range(2)]
+    for _ in range(10):
+        scene.clock.advance(seconds=1)
+        for lease in leases:
+            assert isinstance(lease, Granted)
+            lease.release("timeout")
+        leases = [scene.gate.try_admit(Claim(hold={"browsers": 1}))]
+    assert scene.value("adaptive_limit_units", "browsers_at_night") == 1
+    assert scene.value("capacity_units", "browsers") == 1

@@ -21,6 +21,7 @@ from tidegate.adapters.system.secrets import SystemSecrets
 from tidegate.adapters.web.egress_guard import FilteringProxy
 from tidegate.adapters.web.fetcher import HttpFetcher
 from tidegate.bootstrap import workers
+from tidegate.bootstrap.adaptive import adaptive_capacities
 from tidegate.bootstrap.checks import check_rules
 from tidegate.bootstrap.embedded import memory_store
 from tidegate.bootstrap.limits import service_limits
@@ -30,6 +31,7 @@ from tidegate.domain.decision import Decision
 from tidegate.domain.egress import EgressPolicy
 from tidegate.domain.health import PressureLimits
 from tidegate.facades.access import Access
+from tidegate.facades.adaptive import AdaptiveCapacity
 from tidegate.facades.checks import Checks
 from tidegate.facades.extract import Extraction
 from tidegate.facades.gate import AdmissionGate
@@ -44,6 +46,7 @@ from tidegate.facades.pressure import MemoryPressure
 from tidegate.facades.readiness import store_check
 from tidegate.facades.render import Rendering
 from tidegate.facades.service import Service, Step, precheck_of
+from tidegate.facades.shedding import Shedding
 from tidegate.facades.status import Status, shared_capacities
 from tidegate.facades.tenants import Tenants
 from tidegate.facades.workload import Workload
@@ -75,6 +78,7 @@ class Wiring:
         return Service(
             gate=self.gate,
             standing=self.standing,
+            adaptive=self.adaptive,
             tenants=self.tenants,
             access=Access(self.tenants, is_admin_key=admin_key(self.settings, self.folder).matches),
             leases=self.leases,
@@ -88,6 +92,7 @@ class Wiring:
                 pools=self.pools,
                 pressure=self.pressure,
                 monitor=self.monitor,
+                adaptive=self.adaptive,
             ),
             ledger=self.ledger,
             clock=self.clock,
@@ -122,9 +127,20 @@ class Wiring:
             store=memory.store,
             inspect=memory,
             clock=self.clock,
-            precheck=precheck_of(self.tenants, self.pressure),
+            precheck=precheck_of(self.tenants, self.pressure, self.shedding),
             stopwatch=self._timed,
         )
+
+    @cached_property
+    def adaptive(self) -> list[AdaptiveCapacity]:
+        """What moves by itself."""
+        return adaptive_capacities(self.settings, self.gate)
+
+    @cached_property
+    def shedding(self) -> Shedding:
+        """Who is refused while work goes badly."""
+        least = self.settings.performance.priority_min
+        return Shedding(self.monitor, self.clock, priority_min=least)
 
     def _timed(self, decide: Callable[[], Decision]) -> Decision:
         started_us = self.clock.elapsed_us()

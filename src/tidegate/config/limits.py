@@ -93,6 +93,7 @@ class CapacitySettings(_LimitSettings, frozen=True, kw_only=True, tag="capacity"
     hold_max_s: float | None = None
     lend: int | None = 0
     borrow: int | None = 0
+    partitions: dict[str, float] = {}
 
     make = Capacity
 

@@ -71,6 +71,9 @@ def _convert(tree: dict[str, Any]) -> Settings:
         if section.slot_memory_bytes > settings.memory.limit_bytes:
             allowed = f"at most memory.limit_bytes, {settings.memory.limit_bytes}"
             raise InvalidSetting(f"{name}.slot_memory_bytes", section.slot_memory_bytes, allowed)
+    if settings.browser.adaptive.minimum > settings.browser.slots:
+        allowed = f"at most browser.slots, {settings.browser.slots}"
+        raise InvalidSetting("browser.adaptive.minimum", settings.browser.adaptive.minimum, allowed)
     settings.own_limits()
     return settings
 

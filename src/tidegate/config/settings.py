@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from tidegate.config.gateways import CheckSettings, EnvoySettings, HaproxySettings
 from tidegate.config.limits import LimitSettings, Overridden, limits_of
+from tidegate.domain.claim import PRIORITY_DEFAULT, PRIORITY_MAX
 from tidegate.domain.limit import Limit
 from tidegate.domain.policy import WEIGHT_MAX
 
@@ -25,6 +26,13 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One group of settings. A name that is none of its fields is an error."""
 
 
+class AdaptiveSettings(_Section, frozen=True):
+    """Whether a capacity follows what is behind it: by which algorithm, and how low it may go."""
+
+    algorithm: Literal["aimd", "gradient2"] | None = None
+    minimum: Count = 1
+
+
 class BrowserSettings(_Section, frozen=True):
     """Rendering. `fallback`: answer html and text by a plain fetch where no browser is usable."""
 
@@ -37,6 +45,7 @@ class BrowserSettings(_Section, frozen=True):
     memory_max_bytes: Bytes = 1024 * MIB
     slot_memory_bytes: Bytes = 256 * MIB
     fallback: bool = True
+    adaptive: AdaptiveSettings = AdaptiveSettings()
 
 
 class PdfSettings(_Section, frozen=True):
@@ -66,6 +75,12 @@ class MemorySettings(_Section, frozen=True):
     threshold_percent: Annotated[int, Meta(ge=1, le=100)] = 85
     clear_percent: Annotated[int, Meta(ge=1, le=100)] = 80
     gc_threshold_bytes: Bytes = 1024 * MIB
+
+
+class PerformanceSettings(_Section, frozen=True):
+    """Below `priority_min`, claims are refused while recent operations went badly."""
+
+    priority_min: Annotated[int, Meta(ge=0, le=PRIORITY_MAX)] = PRIORITY_DEFAULT
 
 
 class HostSettings(_Section, frozen=True):
@@ -118,6 +133,7 @@ class Settings(_Section, frozen=True):
     pdf: PdfSettings = PdfSettings()
     extract: ExtractSettings = ExtractSettings()
     memory: MemorySettings = MemorySettings()
+    performance: PerformanceSettings = PerformanceSettings()
     hosts: HostSettings = HostSettings()
     egress: EgressSettings = EgressSettings()
     open_routes: OpenRoutes = OpenRoutes()

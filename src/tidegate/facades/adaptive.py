@@ -78,7 +78,7 @@ class AdaptiveCapacity:
         window_s: float = 1.0,
         partitions: Mapping[str, float] | None = None,
         partition_by: str = "class",
-        drops: Collection[Outcome] = ("failed", "timeout"),
+        drops: Collection[str] = ("failed", "timeout"),
     ) -> None:
         found = _capacity(gate.policy, limit)
         if partitions:

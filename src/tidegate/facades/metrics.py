@@ -9,13 +9,14 @@ from threads would lose counts, and a lock costs more than the count.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, get_args
 
 from tidegate.domain.decision import Reason
 from tidegate.domain.exposition import OTHER, Busiest, Family, Histogram, Samples, write
 from tidegate.errors import StoreUnavailable
+from tidegate.facades.adaptive import AdaptiveCapacity
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.performance import PerformanceMonitor
 from tidegate.facades.pools import Pool
@@ -48,6 +49,7 @@ FAMILIES: tuple[Family, ...] = (
     _family("histogram", "queue_wait_seconds: Time that admitted work had waited in the queue."),
     _family("gauge", "capacity_units: Units of a capacity that all share.", "resource"),
     _family("gauge", "capacity_in_use: Units of a shared capacity held now.", "resource"),
+    _family("gauge", "adaptive_limit_units: Units that an adaptive limit allows now.", "limit"),
     _family("gauge", "pool_size: Most workers that a pool may have.", "pool"),
     _family("gauge", "pool_in_use: Workers lent to a job now.", "pool"),
     _family("counter", "pool_failed_total: Workers that died or did not start.", "pool"),
@@ -134,12 +136,14 @@ class Metrics:
         pools: Mapping[str, Pool[Any]],
         pressure: MemoryPressure,
         monitor: PerformanceMonitor,
+        adaptive: Iterable[AdaptiveCapacity] = (),
     ) -> str:
         """Return everything as of now. What the store cannot tell is left out."""
         samples: dict[str, Samples] = {
             **self._counted(),
             **_admission(gate),
             **_pools(pools),
+            "adaptive_limit_units": {(each.name,): each.units for each in adaptive},
             "degradation_score": {(): monitor.get_degradation_score()},
             "memory_used_bytes": {(): pressure.used_bytes},
             "memory_limit_bytes": {(): pressure.limits.limit_bytes},

@@ -122,6 +122,11 @@ class PerformanceMonitor:
             self._timeouts += 1
             self._window.append(outcome)
 
+    @property
+    def operations(self) -> int:
+        """Operations that were recorded since the start."""
+        return self._total
+
     def get_degradation_score(self) -> float:
         """Return 0.0 (well) to 1.0 (every recent operation timed out)."""
         return self._tally().score

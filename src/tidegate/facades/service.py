@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
 from tidegate.domain.limit import Quota
 from tidegate.domain.period import windows
+from tidegate.domain.policy import Policy
 from tidegate.domain.rule import rule_of
 from tidegate.domain.standing import Allowance, StandingLimits
 from tidegate.domain.usage import UsageTotals
 from tidegate.facades.access import Access
+from tidegate.facades.adaptive import AdaptiveCapacity
 from tidegate.facades.checks import Checks
+from tidegate.facades.desk import Precheck
 from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Governed
 from tidegate.facades.leases import Leases
@@ -60,6 +63,7 @@ class Service:
         *,
         gate: AdmissionGate,
         standing: StandingLimits,
+        adaptive: Sequence[AdaptiveCapacity],
         tenants: Tenants,
         access: Access,
         leases: Leases,
@@ -78,7 +82,8 @@ class Service:
         self.operator = Operator(gate, tenants=tenants, leases=leases, checks=checks)
         self.governed, self.status, self.metrics = governed, status, metrics
         self.metrics_text = exposition
-        self._standing, self._ledger, self._clock = standing, ledger, clock
+        self._standing, self._adaptive = standing, tuple(adaptive)
+        self._ledger, self._clock = ledger, clock
         self._opened, self._workers = opened, workers
         self._stops: list[Step] = []
         tenants.changed = self.apply_quotas
@@ -135,7 +140,13 @@ class Service:
             )
             for tenant in self.tenants.directory.tenants.values()
         }
-        self.gate.set_policy(self._standing.policy(tenants))
+        self.gate.change_policy(lambda _: self._in_force(tenants))
+
+    def _in_force(self, tenants: Mapping[str, Allowance]) -> Policy:
+        policy = self._standing.policy(tenants)
+        for capacity in self._adaptive:
+            policy = capacity.put_into(policy)
+        return policy
 
     def now_us(self) -> int:
         """Return the time by the service's clock."""
@@ -188,8 +199,8 @@ class Service:
                 _log.exception("a regular look at the data folder failed; trying again")
 
 
-def precheck_of(tenants: Tenants, pressure: MemoryPressure) -> Callable[[Claim], Denied | None]:
-    """Return what the gate asks before any limit: is the tenant suspended, is memory short."""
+def precheck_of(tenants: Tenants, pressure: MemoryPressure, shedding: Precheck) -> Precheck:
+    """Return what the gate asks first: is the tenant suspended, memory short, work going badly."""
 
     def precheck(claim: Claim) -> Denied | None:
         tenant = tenants.directory.tenants.get(claim.tenant)
@@ -198,6 +209,6 @@ def precheck_of(tenants: Tenants, pressure: MemoryPressure) -> Callable[[Claim],
             return Denied(reason="suspended")
         if "memory" in claim.hold and pressure.under_pressure:
             return Denied(reason="memory_pressure")
-        return None
+        return shedding(claim)
 
     return precheck

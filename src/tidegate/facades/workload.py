@@ -177,7 +177,7 @@ class Workload:
                 # What the queue used up, the work did not have: its time-out blames nobody.
                 full_cap = job.full_cap and left_us >= job.cap_us * QUEUE_SPARES_PERCENT // 100
                 operation = self._tracker.begin(job.operation, full_cap=full_cap)
-                operation.holds(partial(_let_go, lease))
+                operation.holds(partial(_let_go, lease, full_cap))
                 result = await self._work(job, operation, work, max(1, left_us))
             compute_us = round((loop.time() - admitted_s) * 1e6)
             reply = await _encoded(encode, result, loop.time() - asked_s)
@@ -287,5 +287,6 @@ def _check_size(reply: Reply) -> None:
         raise WorkFailed(f"the answer would be larger than {ANSWER_MAX_BYTES} bytes")
 
 
-def _let_go(lease: Lease) -> None:
-    lease.release("timeout")
+def _let_go(lease: Lease, full_cap: bool) -> None:
+    # Who asked for less than the cap gave up by itself: adaptive limits must not learn from that.
+    lease.release("timeout" if full_cap else "cancelled")
