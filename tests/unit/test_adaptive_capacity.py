@@ -252,6 +252,8 @@ def test_one_limit_is_replaced_and_all_else_kept() -> None:
     assert [limit.units for limit in other.limits] == [7, 2, 1]
     assert [limit.units for limit in other.limits_on("browsers")] == [7, 2]
     assert other.limit("sessions", ("acme",)).units == 9
+    ask = other.ask(Claim(tenant="acme", hold={"browsers": 2}), lease_us=1, now_us=0)
+    assert [rule.ceiling for rule, _, _ in ask.rows] == [7, 2]
     assert (other.cohort_of, other.weights) == (policy.cohort_of, policy.weights)
     assert [limit.units for limit in policy.limits] == [4, 2, 1]
     for wrong in (Capacity("pages", units=1), RateLimit("browsers", units=1, period_s=1)):

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 
-from tidegate.domain.ask import Ask, Cell, check_units, scope_of
+from tidegate.domain import rows
+from tidegate.domain.ask import Ask, scope_of
 from tidegate.domain.claim import Claim
 from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.limit import DEFAULT_PARTITION, Capacity, Limit, Quota
@@ -18,10 +19,8 @@ from tidegate.domain.overrides import Override, Overrides, Pattern
 from tidegate.domain.rule import Rule, cohort_rule, rule_of
 from tidegate.errors import InvalidClaim, InvalidLimit
 
-COHORT = "cohort:"
-"""First part of the scope at which a cohort refuses; no tenant has such an id."""
+COHORT = rows.COHORT
 ID_LENGTH_MAX = 200
-TENANT = ("tenant",)
 WEIGHT_MAX = 1_000_000
 NEVER_US = 2**53
 RULES_MAX = 100_000
@@ -97,6 +96,8 @@ class Policy:
         beside = [limit if each is old else each for each in self.limits_on(limit.resource)]
         other._by_resource = {**self._by_resource, limit.resource: beside}
         other._rules = {}
+        if limit.name in self.fixed:
+            other.fixed = {**self.fixed, limit.name: rule_of(limit, 0)}
         if self._overrides.concerns(limit):
             self._overrides.check(other._by_name)
         return other
@@ -192,12 +193,12 @@ class Policy:
                 the limit can ever grant, a scope the claim says nothing about, a bad id.
         """
         self.check_id(claim)
-        rows = _Rows(self, claim, now_us)
+        touched = rows.Rows(self, claim, now_us)
         for field, amounts in (("take", claim.take), ("hold", claim.hold)):
             for resource, units in amounts.items():
                 for limit in self.named(resource, field):
-                    rows.add(limit, units, field)
-        return rows.ask(lease_us, holder)
+                    touched.add(limit, units, field)
+        return touched.ask(lease_us, holder)
 
     def holding(self, record: LeaseRecord, now_us: int) -> Ask:
         """Resolve what a lease holds already, also what today's limits would no longer grant.
@@ -205,18 +206,18 @@ class Policy:
         Raises:
             InvalidClaim: a resource there is no limit on any more, or a scope it says nothing of.
         """
-        rows = _Rows(self, record.claim, now_us)
+        touched = rows.Rows(self, record.claim, now_us)
         for resource, units in record.claim.hold.items():
             for limit in self.named(resource, "hold"):
-                rows.add(limit, units, None)
-        return rows.ask(0, record.holder)
+                touched.add(limit, units, None)
+        return touched.ask(0, record.holder)
 
     def overview(self, claim: Claim, now_us: int) -> Ask:
         """Resolve one unit of every limit that the claim's attributes can say the scope of.
 
         For looking at limits, not for admission: what the claim takes or holds plays no part.
         """
-        rows = _Rows(self, claim, now_us)
+        touched = rows.Rows(self, claim, now_us)
         for limit in self.limits:
             try:
                 scope = scope_of(limit, claim)
@@ -224,8 +225,8 @@ class Policy:
                 continue
             override = self._overrides.find(limit, scope) if self._overrides else None
             if override is None or override.units is not None:
-                rows.add(limit, 1, None)
-        return rows.ask(0, "")
+                touched.add(limit, 1, None)
+        return touched.ask(0, "")
 
     def one(self, name: str, claim: Claim, units: int, now_us: int) -> Ask:
         """Resolve `units` of the one limit of this name, whether or not it could grant them.
@@ -235,9 +236,9 @@ class Policy:
         """
         if name not in self._by_name:
             raise InvalidClaim("limit", name, " | ".join(sorted(self._by_name)) or "no limit")
-        rows = _Rows(self, claim, now_us)
-        rows.add(self._by_name[name], units, None)
-        return rows.ask(0, "")
+        touched = rows.Rows(self, claim, now_us)
+        touched.add(self._by_name[name], units, None)
+        return touched.ask(0, "")
 
     def named(self, resource: str, field: str) -> list[Limit]:
         """Return the limits on a resource that a claim takes or holds. Raises InvalidClaim."""
@@ -258,55 +259,6 @@ class Policy:
             isinstance(claim.id, str) and 1 <= len(claim.id) <= ID_LENGTH_MAX
         ):
             raise InvalidClaim("id", claim.id, f"1..{ID_LENGTH_MAX} characters")
-
-
-class _Rows:
-    """Cells and rows of one claim, as they are found."""
-
-    def __init__(self, policy: Policy, claim: Claim, now_us: int) -> None:
-        self._policy, self._claim, self._now_us = policy, claim, now_us
-        self._cells: list[Cell] = []
-        self._rows: list[tuple[Rule, int, int]] = []
-        self._siblings: dict[int, tuple[tuple[Cell, int], ...]] = {}
-
-    def add(self, limit: Limit, units: int, field: str | None) -> None:
-        """Add a limit, and the cohort behind it. With a `field` the units are checked."""
-        tenant = self._claim.tenant
-        if limit.per == TENANT and tenant and type(tenant) is str:
-            scope: tuple[str, ...] = (tenant,)
-        else:
-            scope = scope_of(limit, self._claim)
-        rule = self._policy.fixed.get(limit.name)
-        if rule is None:
-            rule = self._policy.rule(limit.name, scope, self._now_us)
-        if field is not None and (
-            type(units) is not int or units < 1 or units * rule.unit > rule.ceiling
-        ):
-            check_units(f"{field}.{limit.resource}", units, rule)
-        self._cells.append(Cell(limit.name, scope))
-        self._rows.append((rule, units, -1))
-        if rule.kept >= 0:
-            found = self._policy.cohort(limit, scope[0])
-            if found is not None:
-                name, lent, kept = found
-                self._siblings[len(self._rows)] = tuple(
-                    (Cell(limit.name, (member,)), units)
-                    for member, units in kept.items()
-                    if member != scope[0]
-                )
-                self._cells.append(Cell(limit.name, (COHORT, name)))
-                self._rows.append((lent, 0, len(self._rows) - 1))
-
-    def ask(self, lease_us: int, holder: str) -> Ask:
-        """Return what was gathered."""
-        return Ask(
-            claim=self._claim,
-            cells=tuple(self._cells),
-            rows=tuple(self._rows),
-            lease_us=lease_us,
-            holder=holder,
-            siblings=self._siblings,
-        )
 
 
 def taken_quotas(policy: Policy, claim: Claim) -> dict[str, int]:
