@@ -6,7 +6,8 @@
     redis+cluster://[user:password@]host[:port],host[:port]
 
 `rediss` instead of `redis` is the same over TLS. Options follow after `?`, named as redis-py names
-them, so that a URL written for it works here. A URL holds secrets, and a badly written one holds
+them, so that a URL written for it works here; besides, `name` tells the keys of one set of limits
+from those of another on the same server. A URL holds secrets, and a badly written one holds
 them where something else belongs: so an error names the part and shows none of it.
 
 Source: RFC 3986, section 3; redis-py, `connection.parse_url`.
@@ -51,6 +52,8 @@ _TLS_OPTIONS = (
     "ssl_check_hostname",
 )
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""Without braces: they would end the hash tag that a cluster finds the keys' slot by."""
 _HOST = re.compile(r"\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+")
 
 
@@ -61,6 +64,7 @@ class RedisAddress:
     Attributes:
         nodes: The server; or the sentinels; or some nodes of the cluster. Never empty.
         service: What the sentinels call the group of servers; empty in the other modes.
+        name: Of the set of limits; others on the same server keep to keys of their own.
         sentinel_user, sentinel_password: For the sentinels, which have credentials of their own.
     """
 
@@ -70,6 +74,7 @@ class RedisAddress:
     password: str = field(default="", repr=False)
     db: int = 0
     service: str = ""
+    name: str = "default"
     sentinel_user: str = ""
     sentinel_password: str = field(default="", repr=False)
     tls: Tls | None = None
@@ -134,13 +139,14 @@ class _Reading:
             password=password,
             db=db,
             service=service,
+            name=self.name(),
             sentinel_user=self.options.get("sentinel_username", ""),
             sentinel_password=self.options.get("sentinel_password", ""),
             tls=self.tls() if self.encrypted else None,
         )
 
     def read_options(self, query: str) -> dict[str, str]:
-        known = ["db"] if self.mode != "cluster" else []
+        known = ["name", "db"] if self.mode != "cluster" else ["name"]
         known += _SENTINEL_OPTIONS if self.mode == "sentinel" else ()
         known += _TLS_OPTIONS if self.encrypted else ()
         try:
@@ -149,7 +155,7 @@ class _Reading:
             pairs = [("", "")]
         options = dict(pairs)
         if len(options) < len(pairs) or not options.keys() <= set(known):
-            self.refuse("options", f"each at most once: {', '.join(known) or 'none'}")
+            self.refuse("options", f"each at most once: {', '.join(known)}")
         return options
 
     def credentials(self) -> tuple[str, str]:
@@ -157,6 +163,12 @@ class _Reading:
         if self.at and not password:
             self.refuse("password", "[user]:password@, or no @ at all")
         return unquote(user), unquote(password)
+
+    def name(self) -> str:
+        name = self.options.get("name", "default")
+        if not _NAME.fullmatch(name):
+            self.refuse("name", "up to 64 letters, digits and . _ -")
+        return name
 
     def nodes(self) -> tuple[Node, ...]:
         hosts = self.hosts.split(",")

@@ -1,0 +1,84 @@
+-- The calls, in their order. Most are claims of a few rows, and what is given back: they are
+-- applied here. The rest is made ready when a batch needs it, which takes as long as ten claims.
+
+local rest
+if #dead > 0 then
+  rest = open_rest()
+  rest.reclaim()
+end
+
+local state = APPLIED
+if stale then state = STALE elseif not known and not hello then state = LOST end
+local answers, i = {}, 1
+local size = state == APPLIED and #calls or 0
+
+if size > 0 and #given > 0 then
+  local wanted = {}
+  for index = 1, #given do wanted[index] = names[given[index] + 1] end
+  local found = each_part('HMGET', OWN, wanted)
+  for index = 1, #given do H[given[index]] = tonumber(found[index] or '0') end
+end
+
+while i <= size do
+  local op, answer = calls[i], DONE
+  if op == 1 and not queued then
+    -- Every row is looked at, then every level rises.
+    claims = claims + 1
+    local last = i + 1 + 3 * calls[i + 1]
+    local refused, longest, room
+    for at = i + 2, last, 3 do
+      local c, rule, cost = calls[at], rules[calls[at + 1]], calls[at + 2]
+      local level = V[c]
+      if R[c] ~= rule then level = aged(c, rule) end
+      local over = level - rule[2] + cost * rule[3]
+      if over > 0 and cost > 0 then
+        if rule[9] then
+          refused = -1
+          break
+        end
+        local wait_us = wait_of(c, rule, over)
+        if not refused or wait_us > longest then
+          refused, longest, room = (at - i - 2) / 3, wait_us, room_of(rule, level)
+        end
+      end
+    end
+    if not refused then
+      for at = i + 2, last, 3 do
+        local c, cost = calls[at], calls[at + 2]
+        if cost > 0 then
+          local rule = R[c]
+          V[c], D[c] = V[c] + cost * rule[3], rule
+          if rule[1] == STOCK then HD[c], Z[c] = (HD[c] or 0) + cost, W[c] or now end
+        end
+      end
+      token = (token > now and token or now) + 1
+      answer, i = {1, token}, last + 1
+    elseif refused >= 0 then
+      answer, i = {3, refused, room, longest}, last + 1
+    else
+      claims = claims - 1
+      rest = rest or open_rest()
+      answer, i = rest[1](i)
+    end
+  elseif op == 2 then
+    local last = i + 1 + 2 * calls[i + 1]
+    for at = i + 2, last, 2 do
+      local c, units = calls[at], calls[at + 1]
+      local held, own = H[c], R[c]
+      local mine = held + (HD[c] or 0)
+      HD[c] = (mine > units and mine - units or 0) - held
+      if mine < units then units = mine end
+      if own and own[1] == STOCK then
+        local left = V[c] - units
+        V[c], D[c], freed[c] = left > 0 and left or 0, own, true
+      else
+        lower(c, units)
+      end
+    end
+    i = last + 1
+  else
+    rest = rest or open_rest()
+    answer, i = rest[op](i)
+  end
+  answers[#answers + 1] = answer
+end
