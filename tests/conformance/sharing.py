@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tests.conformance.worlds import AsyncWorldStore, Server, WorldStore
 from tidegate.bootstrap.embedded import memory_store
 from tidegate.bootstrap.sharing import SharedStores, SharingTerms, shared_gate
+from tidegate.bootstrap.stores import stores_of as url_stores
 from tidegate.domain.limit import Limit
 from tidegate.domain.policy import Policy
 from tidegate.facades.sharing.gate import SharedGate
@@ -24,7 +26,16 @@ def stores_of(server: Server) -> SharedStores:
     return SharedStores(shared=lambda: AsyncWorldStore(server), blocking=lambda: WorldStore(server))
 
 
-SERVERS: dict[str, Callable[[], AbstractContextManager[SharedStores]]] = {"world": world}
+@contextmanager
+def sqlite() -> Iterator[SharedStores]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield url_stores(f"sqlite:///{folder}/gate.db")
+
+
+SERVERS: dict[str, Callable[[], AbstractContextManager[SharedStores]]] = {
+    "world": world,
+    "sqlite": sqlite,
+}
 
 
 def gate_on(stores: SharedStores, limits: list[Limit], **options: Any) -> SharedGate:

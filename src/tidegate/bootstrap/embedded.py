@@ -1,17 +1,21 @@
-"""The gate as a library: everything in this process."""
+"""The gate as a library: in this process alone, or over a store that others share."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
+from tidegate.bootstrap.sharing import SharingTerms, shared_gate
+from tidegate.bootstrap.stores import is_memory, stores_of
 from tidegate.domain.limit import Limit
 from tidegate.domain.overrides import Override, Pattern
 from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidSetting
 from tidegate.facades.desk import Precheck
 from tidegate.facades.gate import WAITERS_MAX, AdmissionGate
+from tidegate.facades.sharing.gate import SharedGate
 from tidegate.ports.clock import Clock
 
 if TYPE_CHECKING:
@@ -19,22 +23,41 @@ if TYPE_CHECKING:
 
 
 class Gate(AdmissionGate):
-    """A gate over `limits`, embedded in this process: no server, no file.
+    """A gate over `limits`: embedded in this process, or shared with others through a store.
+
+    With a shared `store` what is made is a `SharedGate`, which has the same calls; there `admit`
+    takes one round trip and `try_admit` answers only what needs none.
 
     Args:
         limits: Rates, quotas and capacities; at most one of a name.
         overrides: Other numbers for some: by tenant or scope, which may be patterns, and by limit.
         cohorts: Tenants by the name of the cohort in which they lend and borrow capacities.
         weights: Of tenants that wait, those that count for more than 1.
-        store: Where levels are kept. `memory://` is this process alone.
+        store: Where levels are kept. `memory://` is this process alone; `sqlite:///path` all
+            processes of a machine; `redis://…` and `postgresql://…` whoever reaches the server.
+        sharing: How to behave towards a shared store.
         clock: The time, for tests.
         precheck: Asked before any limit; a `Denied` closes the gate for that claim.
         waiters_max: Claims that may wait at once; one more is refused at once.
 
     Raises:
         InvalidLimit: a limit that cannot be kept, naming the field.
-        InvalidSetting: a store that this version does not offer.
+        InvalidSetting: a store that cannot be.
+        ExtraMissing: what speaks to this kind of store is not installed.
     """
+
+    def __new__(
+        cls,
+        limits: Iterable[Limit] = (),
+        *,
+        store: str = "memory://",
+        sharing: SharingTerms | None = None,
+        **options: Any,
+    ) -> Gate:
+        """Make a gate of the kind that the store needs."""
+        if is_memory(store):
+            return super().__new__(cls)
+        return cast("Gate", _shared(limits, store, sharing or SharingTerms(), options))
 
     def __init__(
         self,
@@ -44,13 +67,15 @@ class Gate(AdmissionGate):
         cohorts: Mapping[str, Iterable[str]] | None = None,
         weights: Mapping[str, int] | None = None,
         store: str = "memory://",
+        sharing: SharingTerms | None = None,
         clock: Clock | None = None,
         precheck: Precheck | None = None,
         waiters_max: int = WAITERS_MAX,
     ) -> None:
         from tidegate.adapters.system.clock import SystemClock
 
-        check_store_url("store", store)
+        assert is_memory(store)
+        assert sharing is None or isinstance(sharing, SharingTerms)
         policy = Policy(limits, overrides=overrides, cohorts=cohorts, weights=weights)
         memory = memory_store(policy, clock)
         super().__init__(
@@ -61,6 +86,18 @@ class Gate(AdmissionGate):
             precheck=precheck,
             waiters_max=waiters_max,
         )
+
+
+def _shared(
+    limits: Iterable[Limit], store: str, sharing: SharingTerms, options: dict[str, Any]
+) -> SharedGate:
+    precheck = options.pop("precheck", None)
+    clock = options.pop("clock", None)
+    if "waiters_max" in options:
+        sharing = replace(sharing, waiters_max=options.pop("waiters_max"))
+    policy = Policy(limits, **options)
+    local = memory_store(policy).store
+    return shared_gate(policy, stores_of(store), local, sharing, precheck=precheck, clock=clock)
 
 
 def memory_store(policy: Policy, clock: Clock | None = None) -> MemoryInspection:
@@ -86,14 +123,14 @@ def memory_store(policy: Policy, clock: Clock | None = None) -> MemoryInspection
 
 
 def check_store_url(field: str, url: str) -> None:
-    """Refuse a store that would have to be shared.
+    """Refuse a store that would have to be shared, for the service, which runs as one process.
 
     Raises:
         InvalidSetting: anything but `memory://`.
     """
-    if url not in ("", "memory://"):
+    if not is_memory(url):
         raise InvalidSetting(
             field,
             url.split("://", 1)[0] + "://…",
-            "memory:// — stores that several processes share are not built yet",
+            "memory:// — the service does not run on a shared store yet; the library does",
         )

@@ -19,7 +19,6 @@ from tidegate.domain.overrides import Override, Overrides, Pattern
 from tidegate.domain.rule import Rule, cohort_rule, rule_of
 from tidegate.errors import InvalidClaim, InvalidLimit
 
-COHORT = rows.COHORT
 ID_LENGTH_MAX = 200
 WEIGHT_MAX = 1_000_000
 NEVER_US = 2**53

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tidegate.adapters.memory.cells import Table, Terms
-from tidegate.domain.policy import COHORT
+from tidegate.domain.rows import COHORT
 
 if TYPE_CHECKING:
     from tidegate.adapters.memory.rows import Decided

@@ -141,13 +141,24 @@ class SyncDriver:
             with self._wire:
                 self._carrier = threading.get_ident()
                 try:
-                    if not done() and not self.carry_once():
+                    if not done() and not self._carry_once():
                         return
                 finally:
                     self._carrier = 0
 
-    def carry_once(self) -> bool:
-        """Carry one batch; False if the store failed."""
+    def pulse(self) -> None:
+        """Carry one batch, unless somebody else is at it."""
+        if not self._wire.acquire(blocking=False):
+            return
+        self._carrier = threading.get_ident()
+        try:
+            self._carry_once()
+        finally:
+            self._carrier = 0
+            self._wire.release()
+
+    def _carry_once(self) -> bool:
+        """Carry one batch; False if the store failed. The wire is held."""
         life = self.breaker.down or self._session.is_quiet
         batch = self._session.batch(sign_of_life=life)
         if batch is None:

@@ -198,7 +198,7 @@ class Members:
         member.tick()
         if isinstance(member.driver, SyncDriver):
             if session.has_work or session.is_quiet or member.is_down:
-                member.driver.carry_once()
+                member.driver.pulse()
             member.poke()
             return
         if session.has_work or session.is_quiet or member.is_down:
