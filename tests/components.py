@@ -122,7 +122,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "chromium": _chromium,
     "curl": _curl,
     "envoy": partial(_gateway, "envoy"),
-    "envoy_messages": lambda: (places.MESSAGES / "grpc").is_dir(),
+    "envoy_messages": (places.MESSAGES / "grpc").is_dir,
     "gpu": _gpu,
     "haproxy": partial(_gateway, "haproxy"),
     "ipv6": _ipv6,
