@@ -11,9 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from tidegate import Capacity, Claim, Gate, Granted
-from tidegate.domain.adaptive import Aimd, Gradient2
-from tidegate.facades.adaptive import AdaptiveCapacity
+from tidegate import AdaptiveCapacity, Aimd, Capacity, Claim, Gate, Gradient2, Granted
 from tidegate.testing import FakeClock
 
 WORKERS, SERVICE_S, ARRIVALS_PER_S = 10, 0.1, 130.0

@@ -4,20 +4,25 @@ One call decides, in one atomic step, whether a tenant may have all that a piece
 """
 
 from tidegate.bootstrap import Gate
+from tidegate.domain.adaptive import Aimd, Gradient2
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted, LimitState
 from tidegate.domain.lease import Lease
 from tidegate.domain.limit import Capacity, Quota, RateLimit, SlidingWindow
 from tidegate.domain.overrides import Override
 from tidegate.errors import AdmissionDenied, LeaseLost, TidegateError
+from tidegate.facades.adaptive import AdaptiveCapacity
 
 __all__ = [
+    "AdaptiveCapacity",
     "AdmissionDenied",
+    "Aimd",
     "Capacity",
     "Claim",
     "Decision",
     "Denied",
     "Gate",
+    "Gradient2",
     "Granted",
     "Lease",
     "LeaseLost",

@@ -77,6 +77,8 @@ limits:
         ("browser: {timeout_s: .nan}", {}, "browser.timeout_s"),
         ("browser: {tiemout_s: 3}", {}, "browser.tiemout_s"),
         ("memory: {clear_percent: 90}", {}, "memory.clear_percent"),
+        ("browser: {slots: 2, adaptive: {minimum: 3}}", {}, "browser.adaptive.minimum"),
+        ("performance: {priority_min: 1001}", {}, "performance.priority_min"),
         ("egress:", {}, "egress"),
         ("egress:", {"TIDEGATE_EGRESS_ALLOW": "10.0.0.0/8"}, "egress"),
         ("egress: all", {"TIDEGATE_EGRESS_ALLOW": "10.0.0.0/8"}, "egress"),

@@ -10,6 +10,7 @@ from tests.unit.gates import BOTH, BROWSER, LIMITS, lease_of
 from tidegate import AdmissionDenied, Capacity, Claim, Denied, Gate, Granted, Quota
 from tidegate.domain.limit import Limit
 from tidegate.errors import ClaimIdReused
+from tidegate.facades.lines import Waiter
 from tidegate.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -148,3 +149,19 @@ async def test_when_the_gate_drains_nobody_waits_any_more() -> None:
         await held(gate, BROWSER)
     gate.release_lease(lease_of(full))
     assert await held(gate, BROWSER)
+
+
+def test_a_grant_that_nobody_is_left_to_take_goes_to_the_next_in_line() -> None:
+    def gone() -> None:
+        raise RuntimeError("the event loop has ended")
+
+    gate = Gate([Capacity("browsers", units=1)])
+    full = gate.try_admit(BROWSER)
+    first = gate.queue.join(BROWSER, 30_000_000, "", gone, capacities_only=False)
+    second = gate.queue.join(BROWSER, 30_000_000, "", lambda: None, capacities_only=False)
+    assert isinstance(first, Waiter)
+    assert isinstance(second, Waiter)
+    assert gate.release_lease(lease_of(full))
+    assert isinstance(second.answer, Granted)
+    assert (gate.queue_depth, gate.leases_active) == (0, 1)
+    gate.close()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tidegate import Capacity, Claim, Denied, Gate, Granted
+from tidegate.config import load_settings
+from tidegate.errors import InvalidSetting
 from tidegate.facades.adaptive import AdaptiveCapacity
 from tidegate.testing import FakeClock
 
@@ -139,3 +142,15 @@ def test_what_was_held_before_partitions_came_goes_back_without_harm() -> None:
     assert early.release()
     assert sum(isinstance(gate.try_admit(claim("batch")), Granted) for _ in range(30)) == 8
     gate.close()
+
+
+def test_partitions_are_declared_in_settings(tmp_path: Path) -> None:
+    file = tmp_path / "tidegate.yml"
+    shape = "limits: [{kind: capacity, resource: gpu, units: 8, per: [class], partitions: %s}]"
+    file.write_text(shape % "{interactive: 0.5}")
+    (limit,) = load_settings({"TIDEGATE_CONFIG": str(file)}, folder=tmp_path).own_limits()
+    assert isinstance(limit, Capacity)
+    assert (limit.share("interactive"), limit.share("default")) == (4, 4)
+    file.write_text(shape % "{interactive: 1.5}")
+    with pytest.raises(InvalidSetting, match=r"limits\[0\].partitions.interactive"):
+        load_settings({"TIDEGATE_CONFIG": str(file)}, folder=tmp_path)

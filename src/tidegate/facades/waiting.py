@@ -42,7 +42,8 @@ class WaitQueue:
         self._waiters_max = waiters_max
         self._lines = Lines(shares.lane)
         self._arrived = 0
-        self._lock = threading.Lock()
+        # Entered again where a grant that nobody takes goes back while the queues are served.
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._lines)
