@@ -218,6 +218,13 @@ def test_what_makes_no_sense_is_named(terms: Mapping[str, Any], field: str) -> N
     gate.close()
 
 
+def test_a_gate_that_other_processes_share_is_refused() -> None:
+    shared: Any = object()
+    with pytest.raises(InvalidLimit) as refused:
+        AdaptiveCapacity(shared, "browsers")
+    assert refused.value.field == "gate"
+
+
 @pytest.mark.parametrize(
     ("terms", "field"),
     [

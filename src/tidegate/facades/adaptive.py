@@ -80,6 +80,8 @@ class AdaptiveCapacity:
         partition_by: str = "class",
         drops: Collection[str] = ("failed", "timeout"),
     ) -> None:
+        if not isinstance(gate, AdmissionGate):
+            raise InvalidLimit("gate", type(gate).__name__, "one whose store is this process alone")
         found = _capacity(gate.policy, limit)
         if partitions:
             found = replace(found, per=(partition_by,), partitions=partitions)
