@@ -17,6 +17,7 @@ from tidegate.domain.pooling import PoolLimits
 from tidegate.errors import StoreUnavailable
 from tidegate.facades.adaptive import AdaptiveCapacity
 from tidegate.facades.metrics import FAMILIES, OPERATIONS_MAX, PREFIX, ROUTES_MAX, Metrics
+from tidegate.facades.near_limits import NearLimits
 from tidegate.facades.performance import PerformanceMonitor
 from tidegate.facades.pools import Pool
 from tidegate.facades.pressure import MemoryPressure
@@ -39,7 +40,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock, self.host, self.factory = FakeClock(), FakeHost(10), Factory()
-        self.gate = Gate(LIMITS, clock=self.clock)
+        self.near = NearLimits(self.clock.now_us)
+        self.gate = Gate(LIMITS, clock=self.clock, on_near=self.near.heard)
         self.adaptive = AdaptiveCapacity(self.gate, "browsers_at_night", algorithm="aimd")
         self.monitor = PerformanceMonitor()
         self.pressure = MemoryPressure(
@@ -60,6 +62,7 @@ class Scene:
             pressure=self.pressure,
             monitor=self.monitor,
             adaptive=[self.adaptive],
+            near=self.near,
         )
 
     def series(self, name: str, text: str | None = None) -> Series:
@@ -87,6 +90,7 @@ async def scene() -> AsyncIterator[Scene]:
 async def test_every_family_of_the_table_is_there_and_nothing_else(scene: Scene) -> None:
     scene.metrics.http("/v1/render", "POST", 200, 1_000)
     scene.metrics.operation("render", "success", 1_000, "acme")
+    scene.gate.try_admit(Claim(tenant="acme", take={"requests": 1}))
     read = {metric.name: metric for metric in text_string_to_metric_families(scene.text())}
     table = {PREFIX + family.name.removesuffix("_total"): family for family in FAMILIES}
     assert len(table) == len(FAMILIES)

@@ -15,6 +15,7 @@ from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidSetting
 from tidegate.facades.desk import Precheck
 from tidegate.facades.gate import WAITERS_MAX, AdmissionGate
+from tidegate.facades.near import NearEvents, NearListener
 from tidegate.facades.sharing.gate import SharedGate
 from tidegate.ports.clock import Clock
 
@@ -38,6 +39,8 @@ class Gate(AdmissionGate):
         sharing: How to behave towards a shared store.
         clock: The time, for tests.
         precheck: Asked before any limit; a `Denied` closes the gate for that claim.
+        on_near: Called with limit, scope and units left when a limit comes near: after the
+            decision, in its thread. It should be quick; what it raises is logged.
         waiters_max: Claims that may wait at once; one more is refused at once.
 
     Raises:
@@ -71,13 +74,15 @@ class Gate(AdmissionGate):
         clock: Clock | None = None,
         precheck: Precheck | None = None,
         waiters_max: int = WAITERS_MAX,
+        on_near: NearListener | None = None,
     ) -> None:
         from tidegate.adapters.system.clock import SystemClock
 
         assert is_memory(store)
         assert sharing is None or isinstance(sharing, SharingTerms)
+        near = None if on_near is None else NearEvents(on_near)
         policy = Policy(limits, overrides=overrides, cohorts=cohorts, weights=weights)
-        memory = memory_store(policy, clock)
+        memory = memory_store(policy, clock, near)
         super().__init__(
             policy,
             store=memory.store,
@@ -85,12 +90,15 @@ class Gate(AdmissionGate):
             clock=clock or SystemClock(),
             precheck=precheck,
             waiters_max=waiters_max,
+            near=near,
         )
 
 
 def _shared(
     limits: Iterable[Limit], store: str, sharing: SharingTerms, options: dict[str, Any]
 ) -> SharedGate:
+    if options.pop("on_near", None) is not None:
+        raise InvalidSetting("on_near", "(set)", "none with a store that is shared, as yet")
     precheck = options.pop("precheck", None)
     clock = options.pop("clock", None)
     if "waiters_max" in options:
@@ -100,16 +108,21 @@ def _shared(
     return shared_gate(policy, stores_of(store), local, sharing, precheck=precheck, clock=clock)
 
 
-def memory_store(policy: Policy, clock: Clock | None = None) -> MemoryInspection:
+def memory_store(
+    policy: Policy, clock: Clock | None = None, near: NearEvents | None = None
+) -> MemoryInspection:
     """Return a store in this process, on the machine's clock or on another for tests."""
     from tidegate.adapters.memory.admission_store import MemoryAdmissionStore
     from tidegate.adapters.memory.inspection import MemoryInspection
     from tidegate.adapters.system.clock import SteadyClock
 
+    note = None if near is None else near.note
     prefix = f"{secrets.token_urlsafe(6)}-"
     if clock is not None:
         now_us = clock.now_us
-        store = MemoryAdmissionStore(policy, now_ns=lambda: now_us() * 1000, lease_prefix=prefix)
+        store = MemoryAdmissionStore(
+            policy, now_ns=lambda: now_us() * 1000, lease_prefix=prefix, near=note
+        )
     else:
         steady = SteadyClock()
         store = MemoryAdmissionStore(
@@ -118,6 +131,7 @@ def memory_store(policy: Policy, clock: Clock | None = None) -> MemoryInspection
             epoch_us=steady.epoch_us,
             skew_us=steady.skew_us,
             lease_prefix=prefix,
+            near=note,
         )
     return MemoryInspection(store)
 

@@ -38,6 +38,8 @@ from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Caps, Governed
 from tidegate.facades.leases import Leases
 from tidegate.facades.metrics import Metrics
+from tidegate.facades.near import NearEvents
+from tidegate.facades.near_limits import NearLimits
 from tidegate.facades.operations import OperationTracker
 from tidegate.facades.pdf import PdfReading
 from tidegate.facades.performance import PerformanceMonitor
@@ -67,6 +69,7 @@ class Wiring:
         self.ledger = SqlUsageLedger(self.database)
         self.directory = SqlTenantStore(self.database)
         self.monitor = PerformanceMonitor()
+        self.near = NearLimits(self.clock.now_us)
         self.metrics = Metrics(version=version("tidegate"))
         self.user_agent = settings.user_agent or f"Tidegate/{version('tidegate')}"
         self.guard = FilteringProxy(EgressPolicy.parse(",".join(settings.egress.allow)))
@@ -93,7 +96,9 @@ class Wiring:
                 pressure=self.pressure,
                 monitor=self.monitor,
                 adaptive=self.adaptive,
+                near=self.near,
             ),
+            near=self.near,
             ledger=self.ledger,
             clock=self.clock,
             opened=[
@@ -121,7 +126,8 @@ class Wiring:
     def gate(self) -> AdmissionGate:
         """Where everything is admitted."""
         policy = self.standing.policy()
-        memory = memory_store(policy)
+        near = NearEvents(self.near.heard)
+        memory = memory_store(policy, near=near)
         return AdmissionGate(
             policy,
             store=memory.store,
@@ -129,6 +135,7 @@ class Wiring:
             clock=self.clock,
             precheck=precheck_of(self.tenants, self.pressure, self.shedding),
             stopwatch=self._timed,
+            near=near,
         )
 
     @cached_property

@@ -163,7 +163,7 @@ class Capacity(BaseLimit):
     """At most `units` held at the same moment; they come back on release or expiry.
 
     `overcommit` promises more than there is (1.2 or Fraction(6, 5)), `reserve` is kept back from
-    everybody, and above `soft` units the limit is near; without it `near_percent` says so.
+    everybody, and from `soft` units on the limit is near; without it `near_percent` says so.
     `hold_max_s` ends a lease that long after its grant, however often it was renewed.
 
     Members of a cohort, which are tenants or whatever the limit is `per`, lend each other what they

@@ -27,6 +27,7 @@ class Desk:
 
     Args:
         policy: The limits in force at first; the gate puts others in their place.
+        detour: Let every decision pass by here.
 
     `freed` is told of leases that gave something back, with the names of the limits concerned.
     """
@@ -40,12 +41,13 @@ class Desk:
         *,
         precheck: Precheck | None,
         stopwatch: Stopwatch | None,
+        detour: bool = False,
     ) -> None:
         self.policy = policy
         self._store, self._inspect, self._clock = store, inspect, clock
         self._precheck, self._stopwatch = precheck, stopwatch
         self.freed: Freed = _nobody
-        self._detours = precheck is not None or stopwatch is not None
+        self._detours = detour or precheck is not None or stopwatch is not None
         self.denied: Counter[str] = Counter()
         store.detour = self._detours
 

@@ -16,6 +16,7 @@ from tidegate.errors import LeaseLost, LeaseUnknown
 from tidegate.facades.desk import Desk, Precheck, Stopwatch
 from tidegate.facades.guards import Guards
 from tidegate.facades.holding import Renewals
+from tidegate.facades.near import NearEvents, ThenTell
 from tidegate.facades.shares import Shares
 from tidegate.facades.turn import HoldTerms, Turn
 from tidegate.facades.waiting import WaitQueue
@@ -44,6 +45,7 @@ class AdmissionGate(Guards):
         precheck: Precheck | None = None,
         waiters_max: int = WAITERS_MAX,
         stopwatch: Stopwatch | None = None,
+        near: NearEvents | None = None,
     ) -> None:
         self._store, self._inspect, self._clock = store, inspect, clock
         self._desk = Desk(
@@ -53,9 +55,11 @@ class AdmissionGate(Guards):
             clock,
             precheck=precheck,
             stopwatch=stopwatch,
+            detour=near is not None,
         )
         shares = Shares(lambda: self._desk.policy, inspect.leases)
-        self._queue = WaitQueue(self._desk, shares, waiters_max=waiters_max)
+        lock = None if near is None else ThenTell(near)
+        self._queue = WaitQueue(self._desk, shares, waiters_max=waiters_max, lock=lock)
         self._desk.freed = self._queue.released
         self._renewals = Renewals(self._renew_lease, elapsed_s=self.elapsed_s)
         store.slowly = self._admit_slowly

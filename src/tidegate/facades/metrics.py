@@ -18,6 +18,7 @@ from tidegate.domain.exposition import OTHER, Busiest, Family, Histogram, Sample
 from tidegate.errors import StoreUnavailable
 from tidegate.facades.adaptive import AdaptiveCapacity
 from tidegate.facades.gate import AdmissionGate
+from tidegate.facades.near_limits import NearLimits
 from tidegate.facades.performance import PerformanceMonitor
 from tidegate.facades.pools import Pool
 from tidegate.facades.pressure import MemoryPressure
@@ -45,6 +46,11 @@ FAMILIES: tuple[Family, ...] = (
     _family("counter", "decisions_total: Claims granted, or denied for a reason.", "reason"),
     _family("histogram", "decision_duration_seconds: Time to decide a claim, without waiting."),
     _family("gauge", "leases_active: Leases that hold something now."),
+    _family("counter", "leases_settled_total: Leases whose estimate was settled."),
+    _family("counter", "limit_near_total: Times that a limit came near.", "limit"),
+    _family("counter", "shadow_refused_total: Refusals by a limit in shadow.", "limit"),
+    _family("counter", "keys_overflowed_total: Scopes that had to share a budget.", "limit"),
+    _family("gauge", "tenant_quota_usage: Used part of what is near.", "tenant", "limit"),
     _family("gauge", "queue_depth: Claims that wait now."),
     _family("histogram", "queue_wait_seconds: Time that admitted work had waited in the queue."),
     _family("gauge", "capacity_units: Units of a capacity that all share.", "resource"),
@@ -136,12 +142,14 @@ class Metrics:
         pools: Mapping[str, Pool[Any]],
         pressure: MemoryPressure,
         monitor: PerformanceMonitor,
+        near: NearLimits,
         adaptive: Iterable[AdaptiveCapacity] = (),
     ) -> str:
         """Return everything as of now. What the store cannot tell is left out."""
         samples: dict[str, Samples] = {
             **self._counted(),
             **_admission(gate),
+            **_limits(gate, near),
             **_pools(pools),
             "adaptive_limit_units": {(each.name,): each.units for each in adaptive},
             "degradation_score": {(): monitor.get_degradation_score()},
@@ -184,6 +192,20 @@ def _admission(gate: AdmissionGate) -> dict[str, Samples]:
         samples["capacity_in_use"] = {(name,): each.in_use for name, each in capacities.items()}
         samples["leases_active"] = {(): gate.leases_active}
     return samples
+
+
+def _limits(gate: AdmissionGate, near: NearLimits) -> dict[str, Samples]:
+    counted, names = gate.counted, [limit.name for limit in gate.policy.limits]
+    usage: dict[tuple[str, ...], float] = {}
+    with suppress(StoreUnavailable):
+        usage = near.usage(gate)
+    return {
+        "leases_settled_total": {(): counted.get("settled", 0)},
+        "limit_near_total": {(name,): near.counted[name] for name in names},
+        "shadow_refused_total": {(name,): counted.get(f"shadowed:{name}", 0) for name in names},
+        "keys_overflowed_total": {(name,): counted.get(f"overflowed:{name}", 0) for name in names},
+        "tenant_quota_usage": usage,
+    }
 
 
 def _pools(pools: Mapping[str, Pool[Any]]) -> dict[str, Samples]:

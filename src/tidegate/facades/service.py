@@ -23,6 +23,7 @@ from tidegate.facades.gate import AdmissionGate
 from tidegate.facades.governed import Governed
 from tidegate.facades.leases import Leases
 from tidegate.facades.metrics import Metrics
+from tidegate.facades.near_limits import NearLimits
 from tidegate.facades.operator import Operator
 from tidegate.facades.pressure import MemoryPressure
 from tidegate.facades.status import Status
@@ -72,6 +73,7 @@ class Service:
         status: Status,
         metrics: Metrics,
         exposition: Callable[[], str],
+        near: NearLimits,
         ledger: UsageLedger,
         clock: Clock,
         opened: list[tuple[Step, Step]],
@@ -84,6 +86,7 @@ class Service:
         self.metrics_text = exposition
         self._standing, self._adaptive = standing, tuple(adaptive)
         self._ledger, self._clock = ledger, clock
+        self._near = near
         self._opened, self._workers = opened, workers
         self._stops: list[Step] = []
         tenants.changed = self.apply_quotas
@@ -180,6 +183,13 @@ class Service:
                     by_scope[scope] = by_scope.get(scope, 0) + units
             for scope, units in by_scope.items():
                 self.gate.set_used(limit.name, Claim(tenant=scope), max(0, units))
+                if limit.per and units * 100 >= self._units(limit.name, scope):
+                    self._near.remember(limit.name, scope)
+
+    def _units(self, name: str, tenant: str) -> int:
+        """Return from how many hundredths of units on a limit is near to a tenant."""
+        limit = self.gate.policy.limit(name, (tenant,))
+        return limit.units * limit.near_percent
 
     async def _look_for_changes(self) -> None:
         await self.tenants.refresh()

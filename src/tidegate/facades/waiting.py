@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 from msgspec.structs import replace
 
@@ -35,15 +36,23 @@ class WaitQueue:
         desk: Decides.
         shares: Knows what tenants hold.
         waiters_max: Claims that may wait at once.
+        lock: Surrounds each step; a plain one if none is given.
     """
 
-    def __init__(self, desk: Desk, shares: Shares, *, waiters_max: int) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        shares: Shares,
+        *,
+        waiters_max: int,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
         self._desk, self._shares = desk, shares
         self._waiters_max = waiters_max
         self._lines = Lines(shares.lane)
         self._arrived = 0
         # Entered again where a grant that nobody takes goes back while the queues are served.
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
 
     def __len__(self) -> int:
         return len(self._lines)

@@ -119,7 +119,7 @@ class AdmissionInspect(Protocol):
     def counted(self) -> Mapping[str, int]:
         """Return what was counted since the start.
 
-        `granted`; `overflowed:` and `shadowed:` with the name of a limit; `released:` with the
-        outcome.
+        `granted`; `settled`; `overflowed:` and `shadowed:` with the name of a limit; `released:`
+        with the outcome.
         """
         ...

@@ -36,7 +36,7 @@ class Terms:
         self.ceiling: int = rule.ceiling
         self.unit: int = rule.unit
         self.drain: int = rule.drain
-        self.watch: int = min(rule.near, rule.ceiling) if watches else rule.ceiling
+        self.watch: int = min(rule.near - 1, rule.ceiling) if watches else rule.ceiling
 
 
 class Table:

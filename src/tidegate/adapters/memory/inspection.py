@@ -100,7 +100,7 @@ class MemoryInspection:
     def counted(self) -> dict[str, int]:
         """See `AdmissionInspect.counted`."""
         store = self.store
-        counted = {"granted": store.granted}
+        counted = {"granted": store.granted, "settled": store.settled}
         for outcome, count in store.released.items():
             counted[f"released:{outcome}"] = count
         for name, count in list(store.shadowed.items()):

@@ -68,6 +68,7 @@ class MemoryLeases:
         self.ids: ClaimIds = ClaimIds()
         self.expired: deque[Granted] = deque(maxlen=EXPIRED_MAX)
         self.granted: int = 0
+        self.settled: int = 0
         self.released: dict[str, int] = dict.fromkeys(get_args(Outcome), 0)
         self.shadowed: dict[str, int] = {}
         self.denied: Counter[str] = Counter()
@@ -133,6 +134,7 @@ class MemoryLeases:
                 return False
             adjust(self.tables, kept, actual, self.catch_up())
             kept.settled = lease.settled = True
+            self.settled += 1
         finally:
             self._unlock()
         if self.on_freed is not None:
