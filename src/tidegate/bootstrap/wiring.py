@@ -192,12 +192,8 @@ class Wiring:
     @cached_property
     def checks(self) -> Checks:
         """What gateways ask."""
-        return Checks(
-            self.gate,
-            rules=check_rules(self.settings, self.standing.policy()),
-            ledger=self.ledger,
-            clock=self.clock,
-        )
+        rules = check_rules(self.settings, self.standing.policy())
+        return Checks(self.gate, rules=rules, ledger=self.ledger, clock=self.clock)
 
     @cached_property
     def tracker(self) -> OperationTracker:
