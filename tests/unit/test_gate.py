@@ -18,9 +18,11 @@ from tidegate import (
     Quota,
 )
 from tidegate.domain.lease import LeaseRecord
+from tidegate.domain.limit import Limit
 from tidegate.domain.overrides import Override, Pattern
 from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidClaim, InvalidLimit, InvalidSetting
+from tidegate.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -184,3 +186,28 @@ def test_close_ends_the_helper_thread() -> None:
             pass
         gate.close()
     assert threading.active_count() == before
+
+
+def test_a_lease_of_an_earlier_process_ends_by_its_grant_and_settles_in_its_window() -> None:
+    clock = FakeClock()
+    limits: list[Limit] = [
+        Capacity("browsers", units=3, hold_max_s=100),
+        Quota("tokens", units=10, period="minute"),
+    ]
+    now_us = clock.now_us()
+    claim = Claim(take={"tokens": 4}, hold={"browsers": 1}, id="x")
+    record = LeaseRecord(
+        id="old",
+        claim=claim,
+        fencing_token=1,
+        expires_us=now_us + 30_000_000,
+        granted_us=now_us - 90_000_000,
+    )
+    gate = Gate(limits, clock=clock)
+    gate.adopt(record)
+    gate.set_used("tokens", claim, 8)
+    assert gate.leases() == [record]
+    assert gate.renew("old", lease_s=60) == now_us + 10_000_000
+    assert gate.settle_lease("old", {"tokens": 0})
+    # What was taken in an earlier minute does not come back in this one.
+    assert {state.name: state.remaining for state in gate.limits(claim)}["tokens"] == 2

@@ -225,3 +225,23 @@ async def test_the_ceiling_of_adaptive_limits_is_told(scene: Scene) -> None:
         leases = [scene.gate.try_admit(Claim(hold={"browsers": 1}))]
     assert scene.value("adaptive_limit_units", "browsers_at_night") == 1
     assert scene.value("capacity_units", "browsers") == 1
+
+
+async def test_shadows_overflow_and_settlements_are_counted() -> None:
+    scene = Scene()
+    limits: list[Limit] = [
+        RateLimit("mails", units=1, period_s=60, per=("tenant",), shadow=True),
+        RateLimit("visits", units=9, period_s=60, per=("tenant", "host"), keys_max=2),
+    ]
+    scene.gate = Gate(limits, clock=scene.clock, on_near=scene.near.heard)
+    for number in range(4):
+        claim = Claim(tenant="acme", take={"mails": 1, "visits": 1}, host=f"h{number}")
+        granted = scene.gate.try_admit(claim)
+        assert isinstance(granted, Granted)
+        granted.settle({"visits": 1})
+    text = scene.text()
+    assert scene.series("shadow_refused_total", text) == {("mails",): 3, ("visits",): 0}
+    assert scene.series("keys_overflowed_total", text) == {("mails",): 0, ("visits",): 2}
+    assert scene.series("leases_settled_total", text) == {(): 4}
+    assert scene.series("limit_near_total", text) == {("mails",): 1, ("visits",): 0}
+    assert scene.series("tenant_quota_usage", text) == {("mails", "acme"): 1}
