@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
-from tests.conformance.worlds import WorldStore
+from tests.conformance.sharing import EVERY_SERVER, SERVERS
 from tidegate import Denied, Gate, Granted
 from tidegate.bootstrap.embedded import memory_store
-from tidegate.bootstrap.sharing import SharedStores, SharingTerms, shared_gate
+from tidegate.bootstrap.sharing import SharingTerms, shared_gate
 from tidegate.domain.limit import Limit
 from tidegate.domain.policy import Policy
 from tidegate.testing import FakeClock
@@ -17,33 +17,12 @@ from tidegate.testing import FakeClock
 NOW_US = 1_795_000_020_000_000
 """The start of a minute."""
 
-Opened = Callable[[Sequence[Limit], FakeClock, dict[str, Any]], Gate]
+SHARED = [name for name in SERVERS if name != "world"]
+STORES = ["memory", "world", *SHARED]
+"""Every store there is; `world` is the rule of shared stores itself, behind the same session."""
 
-
-def _memory(limits: Sequence[Limit], clock: FakeClock, options: dict[str, Any]) -> Gate:
-    return Gate(limits, clock=clock, **options)
-
-
-def _world(limits: Sequence[Limit], clock: FakeClock, options: dict[str, Any]) -> Gate:
-    """The pure rule of shared stores itself, behind the same session as the real ones."""
-    return over(SharedStores(shared=_no_loop, blocking=WorldStore), limits, clock, options)
-
-
-def over(
-    stores: SharedStores, limits: Sequence[Limit], clock: FakeClock, options: dict[str, Any]
-) -> Gate:
-    """Return a gate over a shared store, its time moved by hand."""
-    policy = Policy(limits, **options)
-    local = memory_store(policy, clock).store
-    terms = SharingTerms(member_ttl_s=3_600)
-    return shared_gate(policy, stores, local, terms, clock=clock)  # type: ignore[return-value]
-
-
-def _no_loop() -> Any:
-    raise AssertionError("no event loop takes part")
-
-
-STORES: dict[str, Opened] = {"memory": _memory, "world": _world}
+EVERY_STORE = ["memory", *EVERY_SERVER]
+"""The same for parameters: those of real servers run only where there is one."""
 
 ONE_TIME = {"memory"}
 """Stores whose time as a whole never steps back; elsewhere each cell keeps its own."""
@@ -53,12 +32,23 @@ ONE_TIME = {"memory"}
 def open_gate(
     name: str, limits: Sequence[Limit], clock: FakeClock, **options: Any
 ) -> Iterator[Gate]:
-    """Open a gate over an empty store of this name, and close it."""
-    gate = STORES[name](limits, clock, options)
-    try:
+    """Open a gate over an empty store of this name, its time moved by hand, and close it."""
+    if name == "memory":
+        gate = Gate(limits, clock=clock, **options)
         yield gate
-    finally:
         gate.close()
+        return
+    policy = Policy(limits, **options)
+    local = memory_store(policy, clock).store
+    with SERVERS[name]() as stores:
+        gate = cast(
+            "Gate",
+            shared_gate(policy, stores, local, SharingTerms(member_ttl_s=3_600), clock=clock),
+        )
+        try:
+            yield gate
+        finally:
+            gate.close()
 
 
 def granted(decision: Granted | Denied) -> Granted:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import pytest
+
 from tests.conformance.worlds import AsyncWorldStore, Server, WorldStore
+from tests.servers.postgres import Postgres
+from tests.servers.valkey import Valkey
 from tidegate.bootstrap.embedded import memory_store
 from tidegate.bootstrap.sharing import SharedStores, SharingTerms, shared_gate
-from tidegate.bootstrap.stores import stores_of as url_stores
+from tidegate.bootstrap.stores import stores_of as stores_at
 from tidegate.domain.limit import Limit
 from tidegate.domain.policy import Policy
 from tidegate.facades.sharing.gate import SharedGate
@@ -18,24 +25,64 @@ from tidegate.facades.sharing.gate import SharedGate
 
 @contextmanager
 def world() -> Iterator[SharedStores]:
-    server = Server()
-    yield stores_of(server)
+    yield stores_of(Server())
+
+
+@contextmanager
+def sqlite() -> Iterator[SharedStores]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield stores_at(f"sqlite:///{folder}/gate.db")
+
+
+@contextmanager
+def valkey() -> Iterator[SharedStores]:
+    server = _valkey()
+    server.flush()
+    yield stores_at(server.url)
+
+
+@contextmanager
+def postgres() -> Iterator[SharedStores]:
+    import psycopg
+
+    name = f"t{secrets.token_hex(6)}"
+    with psycopg.connect(_postgres().url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    yield stores_at(_postgres().url.removesuffix("/postgres") + f"/{name}")
+
+
+@functools.cache
+def _valkey() -> Valkey:
+    """One server for all tests of a run."""
+    server = Valkey().start()
+    atexit.register(server.close)
+    return server
+
+
+@functools.cache
+def _postgres() -> Postgres:
+    """One server for all tests of a run, a database for each."""
+    server = Postgres().start()
+    atexit.register(server.close)
+    return server
 
 
 def stores_of(server: Server) -> SharedStores:
     return SharedStores(shared=lambda: AsyncWorldStore(server), blocking=lambda: WorldStore(server))
 
 
-@contextmanager
-def sqlite() -> Iterator[SharedStores]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield url_stores(f"sqlite:///{folder}/gate.db")
-
-
 SERVERS: dict[str, Callable[[], AbstractContextManager[SharedStores]]] = {
     "world": world,
     "sqlite": sqlite,
+    "valkey": valkey,
+    "postgres": postgres,
 }
+NEEDED = {"valkey": "valkey_own", "postgres": "postgres_own"}
+
+EVERY_SERVER = [
+    pytest.param(name, marks=[pytest.mark.needs(NEEDED[name])] if name in NEEDED else [])
+    for name in SERVERS
+]
 
 
 def gate_on(stores: SharedStores, limits: list[Limit], **options: Any) -> SharedGate:

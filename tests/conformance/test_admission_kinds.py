@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.gates import NOW_US, STORES, granted, open_gate, refused
+from tests.conformance.gates import EVERY_STORE, NOW_US, granted, open_gate, refused
 from tests.conformance.test_admission_store import COHORTS, LIMITS, REQUEST, left
 from tidegate import Claim, Denied, Gate, Granted
 from tidegate.domain.limit import Capacity, Limit, RateLimit
@@ -20,7 +20,7 @@ def clock() -> FakeClock:
     return FakeClock(NOW_US)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=EVERY_STORE)
 def gate(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Gate]:
     with open_gate(request.param, LIMITS, clock, cohorts=COHORTS) as gate:
         yield gate
@@ -57,19 +57,17 @@ def test_a_quota_refunds_only_within_its_window(gate: Gate, clock: FakeClock) ->
     assert left(gate, Claim(take={"operations": 1}))["operations"][0] == 17
 
 
-def test_a_shadow_counts_and_refuses_nothing(clock: FakeClock) -> None:
+@pytest.mark.parametrize("name", EVERY_STORE)
+def test_a_shadow_counts_and_refuses_nothing(name: str, clock: FakeClock) -> None:
     limits: list[Limit] = [
         RateLimit("r", units=1, period_s=60, shadow=True),
         Capacity("c", units=1, shadow=True),
     ]
-    for name in STORES:
-        with open_gate(name, limits, clock) as gate:
-            leases = [
-                granted(gate.admit_sync(Claim(take={"r": 1}, hold={"c": 1}))) for _ in range(3)
-            ]
-            assert gate.counted["shadowed:r"] == gate.counted["shadowed:c"] == 2
-            leases[0].release()
-            assert left(gate, Claim(hold={"c": 1}))["c"][0] == 1
+    with open_gate(name, limits, clock) as gate:
+        leases = [granted(gate.admit_sync(Claim(take={"r": 1}, hold={"c": 1}))) for _ in range(3)]
+        assert gate.counted["shadowed:r"] == gate.counted["shadowed:c"] == 2
+        leases[0].release()
+        assert left(gate, Claim(hold={"c": 1}))["c"][0] == 1
 
 
 def test_a_sliding_window_is_exact(gate: Gate, clock: FakeClock) -> None:
@@ -99,20 +97,20 @@ def test_a_cohort_lends_what_is_idle_and_takes_it_back(gate: Gate) -> None:
     refused(gate.admit_sync(Claim(tenant="z", hold={"gpus": 1})))
 
 
-def test_overrides_by_pattern(clock: FakeClock) -> None:
+@pytest.mark.parametrize("name", EVERY_STORE)
+def test_overrides_by_pattern(name: str, clock: FakeClock) -> None:
     overrides = {
         "team-*": {"requests": Override(units=1)},
         ("acme", "*.example.com"): {"host_requests": Override(units=1, burst=1)},
         "team-gold": {"requests": Override(units=7)},
     }
-    for name in STORES:
-        with open_gate(name, LIMITS, clock, overrides=overrides) as gate:
-            allowed = {}
-            for tenant in ("team-a", "team-gold", "other"):
-                claim = Claim(tenant=tenant, take={"requests": 1})
-                allowed[tenant] = left(gate, claim)["requests"][0]
-            assert allowed == {"team-a": 1, "team-gold": 7, "other": 8}
-            for host, ceiling in (("a.example.com", 1), ("example.org", 3)):
-                claim = Claim(tenant="acme", host=host, take={"host_requests": 1})
-                assert left(gate, claim)["host_requests"][0] == ceiling
-                granted(gate.admit_sync(claim))
+    with open_gate(name, LIMITS, clock, overrides=overrides) as gate:
+        allowed = {}
+        for tenant in ("team-a", "team-gold", "other"):
+            claim = Claim(tenant=tenant, take={"requests": 1})
+            allowed[tenant] = left(gate, claim)["requests"][0]
+        assert allowed == {"team-a": 1, "team-gold": 7, "other": 8}
+        for host, ceiling in (("a.example.com", 1), ("example.org", 3)):
+            claim = Claim(tenant="acme", host=host, take={"host_requests": 1})
+            assert left(gate, claim)["host_requests"][0] == ceiling
+            granted(gate.admit_sync(claim))

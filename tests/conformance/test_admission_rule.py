@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conformance.gates import NOW_US, ONE_TIME, STORES, granted, open_gate, refused
+from tests.conformance.gates import EVERY_STORE, NOW_US, ONE_TIME, granted, open_gate, refused
 from tidegate import Claim, Gate, Lease
 from tidegate.domain.admission import EMPTY, Level, Row, aged, decide, fallen, risen
 from tidegate.domain.ask import Ask, Cell
@@ -143,7 +143,7 @@ class Script:
         self.leases.append((lease, ask, verdict.costs))
 
 
-@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize("name", EVERY_STORE)
 @given(steps=STEPS)
 @settings(deadline=None)
 def test_random_scripts_agree_with_the_rule(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from tests.conformance.gates import NOW_US, STORES, granted, open_gate, refused
+from tests.conformance.gates import EVERY_STORE, NOW_US, granted, open_gate, refused
 from tidegate import Claim, Denied, Gate, Lease
 from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.limit import Capacity, Limit, Quota, RateLimit, SlidingWindow
@@ -35,7 +35,7 @@ def clock() -> FakeClock:
     return FakeClock(NOW_US)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=EVERY_STORE)
 def gate(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Gate]:
     with open_gate(request.param, LIMITS, clock, cohorts=COHORTS) as gate:
         yield gate
@@ -89,18 +89,20 @@ def test_renewing_moves_the_expiry(gate: Gate, clock: FakeClock) -> None:
     granted(gate.admit_sync(browsers(3)))
 
 
-def test_a_lease_may_not_be_held_for_longer_than_its_capacity_allows(clock: FakeClock) -> None:
+@pytest.mark.parametrize("name", EVERY_STORE)
+def test_a_lease_may_not_be_held_for_longer_than_its_capacity_allows(
+    name: str, clock: FakeClock
+) -> None:
     limits: list[Limit] = [Capacity("gpu", units=1, hold_max_s=60)]
-    for name in STORES:
-        with open_gate(name, limits, clock) as gate:
-            lease = granted(gate.admit_sync(Claim(hold={"gpu": 1})))
-            for _ in range(3):
-                clock.advance(seconds=19)
-                expires_us = gate.renew(lease.id)
-            assert expires_us == lease.granted_us + 60_000_000
-            clock.advance(seconds=3)
-            with pytest.raises(LeaseLost):
-                gate.renew(lease.id)
+    with open_gate(name, limits, clock) as gate:
+        lease = granted(gate.admit_sync(Claim(hold={"gpu": 1})))
+        for _ in range(3):
+            clock.advance(seconds=19)
+            expires_us = gate.renew(lease.id)
+        assert expires_us == lease.granted_us + 60_000_000
+        clock.advance(seconds=3)
+        with pytest.raises(LeaseLost):
+            gate.renew(lease.id)
 
 
 def test_a_refused_capacity_hints_at_its_own_earliest_expiry(gate: Gate, clock: FakeClock) -> None:
@@ -209,7 +211,7 @@ def test_adopted_leases_hold_even_above_the_ceiling_and_only_once(gate: Gate) ->
     assert granted(gate.admit_sync(browsers(1))).fencing_token > NOW_US * 2
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", EVERY_STORE)
 @pytest.mark.parametrize(("units", "burst"), [(20, 40), (333, 999), (7, 1)])
 def test_a_changed_rate_keeps_what_was_spent(
     store: str, units: int, burst: int, clock: FakeClock

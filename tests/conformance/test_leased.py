@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance.gates import granted, refused
-from tests.conformance.sharing import SERVERS, gate_on
+from tests.conformance.sharing import EVERY_SERVER, SERVERS, gate_on
 from tidegate import Claim, Denied, Granted
 from tidegate.bootstrap.sharing import SharedStores
 from tidegate.domain.limit import Capacity, Limit, RateLimit
@@ -24,7 +24,7 @@ LIMITS: list[Limit] = [
 CALL = Claim(tenant="a", take={"calls": 1})
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=EVERY_SERVER)
 def stores(request: pytest.FixtureRequest) -> Iterator[SharedStores]:
     with SERVERS[request.param]() as stores:
         yield stores

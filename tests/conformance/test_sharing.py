@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from tests.conformance.gates import granted, refused
-from tests.conformance.sharing import SERVERS, gate_on
+from tests.conformance.sharing import EVERY_SERVER, SERVERS, gate_on
 from tidegate import AdmissionDenied, Claim, LeaseLost
 from tidegate.bootstrap.sharing import SharedStores
 from tidegate.domain.limit import Capacity, Limit, RateLimit
@@ -28,7 +28,7 @@ LIMITS: list[Limit] = [
 GPU = Claim(hold={"gpus": 1})
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=EVERY_SERVER)
 def stores(request: pytest.FixtureRequest) -> Iterator[SharedStores]:
     with SERVERS[request.param]() as stores:
         yield stores

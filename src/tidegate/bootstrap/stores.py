@@ -28,7 +28,20 @@ def stores_of(url: str, *, field: str = "store") -> SharedStores:
         return _postgres(url)
     if scheme == "sqlite":
         return _sqlite(url, field)
+    if scheme.startswith("redis") or scheme in ("rediss", "valkey", "valkeys", "unix"):
+        return _redis(url, field)
     raise InvalidSetting(field, f"{scheme[:20]}://…", SCHEMES)
+
+
+def _redis(url: str, field: str) -> SharedStores:
+    from tidegate.adapters.redis.address import parse_address
+    from tidegate.adapters.redis.admission_store import RedisSharedStore
+    from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
+
+    address = parse_address(url, setting=field)
+    return SharedStores(
+        shared=partial(RedisSharedStore, address), blocking=partial(RedisBlockingStore, address)
+    )
 
 
 def _postgres(url: str) -> SharedStores:
