@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from tidegate.adapters.sql.shared.names import key, name_of
 from tidegate.adapters.sql.shared.reach import Found, Reach
 from tidegate.adapters.sql.shared.rows import (
+    NEVER_US,
     CellRow,
     IdRow,
     MemberRow,
     StakeRow,
-    cell_row,
     gone_us,
     id_row,
-    is_empty,
     known_of,
-    level_of,
     member_of,
+    past_bytes,
+    past_of,
     queue_bytes,
     queue_of,
 )
-from tidegate.domain.admission import EMPTY
+from tidegate.domain.admission import EMPTY, Level
 from tidegate.domain.batch import Batch
 from tidegate.domain.world import World
 
@@ -51,7 +51,6 @@ class Loaded:
 
     def __init__(self, batch: Batch, reach: Reach, found: Found) -> None:
         self._batch, self._reach, self._found = batch, reach, found
-        self._names = reach.text_of(batch)
         self._ids = {row.key: row for row in found.ids}
         self._queues: dict[str, bytes] = {}
         self.world = World(token=found.token)
@@ -76,17 +75,17 @@ class Loaded:
         return {cell for member, cell in self._waiting() if member == self._batch.member}
 
     def _load_cells(self) -> None:
-        levels, queues, names = self.world.levels, self.world.queues, self._names
-        for row in self._found.cells:
-            name = names[row.key]
-            if not is_empty(row):
-                levels[name] = level_of(row)
-            if row.queue:
-                queues[name] = queue_of(row.queue)
-                self._queues[name] = row.queue
+        levels, names = self.world.levels, self._reach.cells
+        for key_, amount, at_us, unit, past, queue, _ in self._found.cells:
+            if at_us:
+                levels[names[key_]] = Level(amount, at_us, past_of(past), unit)
+            if queue:
+                name = names[key_]
+                self.world.queues[name] = queue_of(queue)
+                self._queues[name] = queue
 
     def _load_members(self) -> None:
-        members, names = self.world.members, self._names
+        members, names = self.world.members, self._reach.cells
         for row in self._found.members:
             members[name_of(row.name)] = member_of(row)
         for stake in self._found.stakes:
@@ -117,14 +116,16 @@ class Loaded:
 
     def _cells(self, changes: Changes) -> None:
         world, now_us = self.world, self._found.now_us
-        index = {cell: number for number, cell in enumerate(self._batch.cells)}
+        index, rules = self._reach.index, self._reach.rules
         queues = {name: queue_bytes(queue) for name, queue in world.queues.items()}
-        changed = [name for name, stored in queues.items() if stored != self._queues.get(name, b"")]
-        for name in {*world.dirty, *changed}:
-            level, queue = world.levels.get(name, EMPTY), world.queues.get(name)
-            rule = self._reach.rules.get(index.get(name, -1))
-            gone = gone_us(level, rule, queue, now_us)
-            changes.cells.append(cell_row(key(name), level, queues.get(name, b""), gone))
+        changed = {name for name, stored in queues.items() if stored != self._queues.get(name)}
+        for name in world.dirty | changed:
+            level = world.levels.get(name, EMPTY)
+            gone = gone_us(level, rules.get(index.get(name, -1)), world.queues.get(name), now_us)
+            # 64 bits hold more than any limit allows; only sums of settlements could pass them.
+            amount = min(level.amount, NEVER_US)
+            row = (key(name), amount, level.at_us, level.unit, past_bytes(level.past))
+            changes.cells.append((*row, queues.get(name, b""), gone))
 
     def _known_ids(self, changes: Changes) -> None:
         ids = self.world.ids

@@ -49,13 +49,14 @@ class Found:
 class Reach:
     """The keys of rows to read. `whole` are members of whom all stakes are needed.
 
-    Of other members the stakes at `held` are enough. `rules` are those of the batch's cells, by
-    index, as far as the batch says.
+    Of other members the stakes at `held` are enough. `cells` are keys with the names of cells,
+    `index` are the batch's own by name, and `rules` theirs by index, as far as the batch says.
     """
 
     def __init__(self, batch: Batch) -> None:
         self.own = key(batch.member)
-        self.cells = {key(cell) for cell in batch.cells}
+        self.index = {cell: number for number, cell in enumerate(batch.cells)}
+        self.cells = {key(cell): cell for cell in batch.cells}
         self.members = {self.own}
         self.whole: set[bytes] = set()
         self.ids: set[bytes] = set()
@@ -93,24 +94,17 @@ class Reach:
             if known.expires_us > found.now_us and not known.flags & ENDED:
                 self.members.add(known.member)
                 if known.key in self._ends:
-                    cells = {key(cell) for cell in held_of(known.held)}
-                    self.cells |= cells
-                    self.held |= cells
+                    cells = {key(cell): cell for cell in held_of(known.held)}
+                    self.cells.update(cells)
+                    self.held.update(cells)
         self.members.update(found.dead)
         self.whole.update(
             member.name for member in found.members if member.expires_us <= found.now_us
         )
         if self.whole:
-            self.cells.update(s.cell for s in found.stakes if s.member in self.whole)
+            stakes = (stake for stake in found.stakes if stake.member in self.whole)
+            self.cells.update((stake.cell, name_of(stake.cell)) for stake in stakes)
         return self._size() > before
 
     def _size(self) -> int:
         return len(self.cells) + len(self.members) + len(self.whole) + len(self.held)
-
-    def text_of(self, batch: Batch) -> dict[bytes, str]:
-        """Return the names of the cells to read, by key."""
-        texts = {key(cell): cell for cell in batch.cells}
-        for cell in self.cells:
-            if cell not in texts:
-                texts[cell] = name_of(cell)
-        return texts

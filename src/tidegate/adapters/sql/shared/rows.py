@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tidegate.domain.admission import EMPTY, Level
+from tidegate.domain.admission import Level
 from tidegate.domain.rule import STOCK, Rule
 from tidegate.domain.world import STANDING_US, KnownId, Member, Place, Queue
 
@@ -20,16 +20,9 @@ MARGIN_US = 60_000_000
 """How long rows are kept that mean nothing any more: so far may the clock step back unnoticed."""
 
 
-class CellRow(NamedTuple):
-    """A level and its queue. After `gone_us` the row equals an absent one."""
-
-    key: bytes
-    amount: int
-    at_us: int
-    unit: int
-    past: bytes
-    queue: bytes
-    gone_us: int
+CellRow = tuple[bytes, int, int, int, bytes, bytes, int]
+"""Key, amount, instant, unit, past, queue, and after which instant it equals an absent row.
+A plain tuple: hundreds of them are read and written with each batch."""
 
 
 class MemberRow(NamedTuple):
@@ -75,18 +68,14 @@ _held = msgspec.msgpack.Decoder(dict[str, int])
 _queue = msgspec.msgpack.Decoder(tuple[list[_PLACE], dict[str, float], float, int, int])
 
 
-def cell_row(key: bytes, level: Level, queue: bytes, gone_us: int) -> CellRow:
-    """Return a row of `cells`."""
-    past = _encode(level.past) if level.past else b""
-    # A column of 64 bits holds more than any limit allows; only sums of settlements could pass it.
-    amount = min(level.amount, NEVER_US)
-    return CellRow(key, amount, level.at_us, level.unit, past, queue, gone_us)
+def past_bytes(past: tuple[int, ...]) -> bytes:
+    """Return what a sliding window remembers, as it is stored."""
+    return _encode(past) if past else b""
 
 
-def level_of(row: CellRow) -> Level:
-    """Return the level in a row."""
-    past = _past.decode(row.past) if row.past else ()
-    return Level(row.amount, row.at_us, past, row.unit)
+def past_of(stored: bytes) -> tuple[int, ...]:
+    """Return what a sliding window remembers."""
+    return _past.decode(stored) if stored else ()
 
 
 def gone_us(level: Level, rule: Rule | None, queue: Queue | None, now_us: int) -> int:
@@ -159,8 +148,3 @@ def held_of(stored: bytes) -> dict[str, int]:
 def member_of(row: MemberRow) -> Member:
     """Return a member, as yet without what it holds."""
     return Member(expires_us=row.expires_us, seq=row.seq, reply=row.reply)
-
-
-def is_empty(row: CellRow) -> bool:
-    """Return whether the level in a row was never written."""
-    return not row.at_us and not row.amount and not row.past and row.unit == EMPTY.unit

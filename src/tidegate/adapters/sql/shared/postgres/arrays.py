@@ -39,8 +39,11 @@ def int8s(numbers: Sequence[int]) -> bytes:
 
 def bytes_array(values: Sequence[bytes], kind: int = BYTES) -> bytes:
     """Return an array of byte strings, or of texts."""
+    head = _head(kind, len(values))
+    if not any(values):
+        return head + bytes(_LENGTH.size * len(values))
     pack = _LENGTH.pack
-    return _head(kind, len(values)) + b"".join([pack(len(value)) + value for value in values])
+    return head + b"".join([pack(len(value)) + value for value in values])
 
 
 def bools(values: Iterable[bool]) -> bytes:
@@ -54,6 +57,9 @@ def read_bytes_array(data: bytes | None) -> list[bytes]:
     values: list[bytes] = []
     if len(data) <= _HEAD.size:
         return values
+    count = _HEAD.unpack_from(data)[3]
+    if len(data) == _HEAD.size + _LENGTH.size * count:
+        return [b""] * count
     at, read = _HEAD.size, _LENGTH.unpack_from
     while at < len(data):
         (size,) = read(data, at)

@@ -12,6 +12,7 @@ missing one as empty. Rows that are known to be there are not made again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from tidegate.adapters.sql.shared.postgres.arrays import (
@@ -141,18 +142,18 @@ class Loading:
 
 def _cells(columns: list[bytes | None]) -> list[CellRow]:
     keys, amounts, instants, units, pasts, queues = columns
-    return [
-        CellRow(key, amount, at_us, unit, past, queue, 0)
-        for key, amount, at_us, unit, past, queue in zip(
+    return list(
+        zip(
             read_bytes_array(keys),
             read_int8s(amounts),
             read_int8s(instants),
             read_int8s(units),
             read_bytes_array(pasts),
             read_bytes_array(queues),
-            strict=True,
+            repeat(0),
+            strict=False,
         )
-    ]
+    )
 
 
 def _members(columns: list[bytes | None]) -> list[MemberRow]:

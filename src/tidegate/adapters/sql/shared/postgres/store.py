@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
 
@@ -128,7 +129,7 @@ class PostgresBlockingStore:
         self, link: Link, batch: Batch, reach: Reach, first: list[Call], end_s: float
     ) -> Found | None:
         """Lock and read what is within reach; None: some rows had to be made."""
-        new = reach.cells - self._known
+        new = reach.cells.keys() - self._known
         self._made = len(new) + len(reach.ids)
         attempt = loading.Loading(batch, reach, new)
         head = [*first, *self._begin]
@@ -136,15 +137,15 @@ class PostgresBlockingStore:
         found = attempt.found(results[len(head) :])
         if len(found.cells) < len(reach.cells):
             # Somebody swept them away since they were known.
-            self._known -= reach.cells - {row.key for row in found.cells}
+            self._known -= reach.cells.keys() - {row[0] for row in found.cells}
             return None
         return found
 
-    def _know(self, cells: set[bytes]) -> None:
+    def _know(self, cells: Iterable[bytes]) -> None:
         """Note that these rows are there, so that nobody has to make them."""
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
-        self._known |= cells
+        self._known.update(cells)
 
     def _save(self, link: Link, batch: Batch, loaded: Loaded, reply: Reply, end_s: float) -> None:
         channels = [channel(name) for name in reply.woken if name != batch.member]

@@ -7,12 +7,12 @@ often as it needs.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from tidegate.adapters.sql.shared.loaded import Changes
 from tidegate.adapters.sql.shared.reach import STAKES_MAX, Found, Reach
-from tidegate.adapters.sql.shared.rows import MARGIN_US, CellRow, IdRow, MemberRow, StakeRow
+from tidegate.adapters.sql.shared.rows import MARGIN_US, IdRow, MemberRow, StakeRow
 from tidegate.adapters.sql.shared.sweeping import Sweep
 from tidegate.domain.world import RECLAIMED_MAX
 
@@ -53,7 +53,7 @@ def fetch(connection: sqlite3.Connection, reach: Reach, now_us: int, token: int)
     """Read what is within reach."""
     found = Found(now_us=now_us, token=token)
     found.dead = [name for (name,) in connection.execute(_DEAD, (now_us, RECLAIMED_MAX))]
-    found.cells = [CellRow(*row) for row in _select(connection, _CELLS, reach.cells)]
+    found.cells = list(_select(connection, _CELLS, reach.cells))
     found.members = [MemberRow(*row) for row in _select(connection, _MEMBERS, reach.members)]
     found.ids = [IdRow(*row) for row in _select(connection, _IDS, reach.ids)]
     for member in sorted(reach.members - reach.whole):
@@ -114,7 +114,7 @@ def _delete(connection: sqlite3.Connection, statement: str, keys: Sequence[Any])
 
 
 def _select(
-    connection: sqlite3.Connection, query: str, keys: Collection[bytes], *first: bytes
+    connection: sqlite3.Connection, query: str, keys: Iterable[bytes], *first: bytes
 ) -> Iterator[Any]:
     """Yield the rows with these keys."""
     rest = sorted(keys)
