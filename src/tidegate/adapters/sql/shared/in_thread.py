@@ -54,10 +54,13 @@ class ThreadedStore:
         executor = self._executor
         if executor is None or self._pid != os.getpid():
             return
+        idle = False
         with suppress(TidegateError):
             await self._run(self._store.close)
+            idle = True
         self._executor = None
-        executor.shutdown(wait=False)
+        # A thread that is stuck ends when its call does.
+        executor.shutdown(wait=idle)
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._executor is None or self._pid != os.getpid():

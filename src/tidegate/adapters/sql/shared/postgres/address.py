@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.adapters.sql.shared.postgres.failures import connecting
-from tidegate.adapters.sql.shared.postgres.link import Link, LinkLost, parsed
+from tidegate.adapters.sql.shared.postgres.link import Link, LinkLost, ServerError, parsed
 from tidegate.errors import TidegateError
 
 _DEFAULTS = {"application_name": "tidegate", "client_encoding": "UTF8"}
@@ -51,7 +51,11 @@ class Address:
             try:
                 return Link.open({**self._settings, **host}, timeout_s / len(self._hosts))
             except LinkLost as error:
-                failure = connecting(error, str(self))
+                failure = self.failure(error)
                 failure.__cause__ = error
         assert failure is not None
         raise failure
+
+    def failure(self, error: ServerError | LinkLost) -> TidegateError:
+        """Return why there is no connection: for now, or for good."""
+        return connecting(error, str(self))

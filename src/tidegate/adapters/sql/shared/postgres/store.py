@@ -14,7 +14,7 @@ from tidegate.adapters.sql.shared.names import key, shortened
 from tidegate.adapters.sql.shared.postgres import loading, saving
 from tidegate.adapters.sql.shared.postgres.address import Address
 from tidegate.adapters.sql.shared.postgres.arrays import read_bytes_array
-from tidegate.adapters.sql.shared.postgres.failures import RACED, connecting, unavailable
+from tidegate.adapters.sql.shared.postgres.failures import RACED, unavailable
 from tidegate.adapters.sql.shared.postgres.link import Call, Link, LinkLost, ServerError
 from tidegate.adapters.sql.shared.postgres.schema import Server, check
 from tidegate.adapters.sql.shared.postgres.terms import terms
@@ -72,7 +72,7 @@ class PostgresBlockingStore:
                 self._begin = terms(link, self.server, self._timeout_s, end_s)
             except (ServerError, LinkLost) as error:
                 link.close()
-                raise connecting(error, str(self.address)) from error
+                raise self.address.failure(error) from error
             except BaseException:
                 link.close()
                 raise
