@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import msgspec
 
 from tidegate.adapters.redis.address import RedisAddress, parse_address
 from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
-from tidegate.domain.batch import Admit, Batch, Call, Part, Reply
+from tidegate.domain.batch import Admit, Batch, Call, Levels, Part, Reply, levels_of
 from tidegate.domain.rule import STOCK, Rule
+from tidegate.errors import StoreUnavailable
 
 NOW_US = 1_900_000_000_000_000
 TTL_US = 600_000_000
@@ -42,3 +44,21 @@ def batch(seq: int, *calls: Call, member: str = "m", **fields: Any) -> Batch:
 def timeless(reply: Reply) -> Reply:
     """Return a reply without the instant of the server."""
     return msgspec.structs.replace(reply, now_us=0)
+
+
+def held(reply: Reply) -> int:
+    """Return the amount that the last call of a batch looked at."""
+    answer = reply.answers[-1]
+    assert isinstance(answer, Levels)
+    return levels_of(answer)[0].amount
+
+
+def carried(store: RedisBlockingStore, sent: Batch) -> Reply:
+    """Send a batch until there is a reply, as a session does."""
+    for _ in range(300):
+        try:
+            store.connect()
+            return store.apply(sent)
+        except StoreUnavailable:
+            time.sleep(0.001)
+    raise AssertionError("no reply after many attempts")

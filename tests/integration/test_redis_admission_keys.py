@@ -1,0 +1,131 @@
+"""What the admission store leaves in a server: all of it named, and none of it for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from random import Random
+
+import msgspec
+import pytest
+import redis
+
+from tests.conformance.batch_limits import comparable
+from tests.conformance.batches import random_batches
+from tests.conformance.worlds import WorldStore
+from tests.integration.redis_admission import HOLD, NOW_US, PREFIX, batch, store_at
+from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
+from tidegate.domain.batch import APPLIED, Adjust, Admit, Part, Wait
+from tidegate.domain.rule import RATE, Rule
+
+pytest_plugins = ["tests.servers.fixtures"]
+pytestmark = pytest.mark.needs("valkey")
+
+HOUR_US = 3_600_000_000
+SPARE_MS = 600_000
+"""What keys outlive their meaning by, where a test says what time it is."""
+UNTOUCHED_MS = 900_000_000
+LONGEST_MS = 300_000_000
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisBlockingStore]:
+    store = store_at(redis_url)
+    yield store
+    store.close()
+
+
+def lifetimes(server: redis.Redis) -> dict[bytes, int]:
+    """Return for how many milliseconds each key will be there; -1: for ever."""
+    keys = sorted(server.scan_iter(count=1000))
+    with server.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.pttl(key)
+        return dict(zip(keys, pipeline.execute(), strict=True))
+
+
+def test_no_key_is_there_for_ever(server: redis.Redis, store: RedisBlockingStore) -> None:
+    kinds: set[bytes] = set()
+    for sent in random_batches(Random(3), 400):
+        store.apply(sent)
+        found = lifetimes(server)
+        assert min(found.values(), default=1) > 0, found
+        assert all(key.startswith(PREFIX.encode()) for key in found)
+        kinds |= {key[len(PREFIX) :].split(b":")[0] for key in found}
+    assert kinds == {b"c", b"h", b"i", b"t", b"q", b"w", b"meta", b"members", b"queues"}
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_what_has_expired_would_decide_nothing(
+    server: redis.Redis, store: RedisBlockingStore, seed: int
+) -> None:
+    """Time is moved by hand here, so keys are removed by hand when theirs would have come.
+
+    It only moves on: a clock that steps back finds gone what had expired until then.
+    """
+    world, until_us = WorldStore(), dict[bytes, int]()
+    removed = latest_us = 0
+    for number, random in enumerate(random_batches(Random(seed), 300)):
+        latest_us = max(latest_us, random.now_us)
+        sent = msgspec.structs.replace(random, now_us=latest_us)
+        past = [key for key, end_us in until_us.items() if end_us <= sent.now_us]
+        for key in past:
+            removed += server.delete(key)
+            del until_us[key]
+        expected, reply = world.apply(sent), store.apply(sent)
+        if reply.state == APPLIED:
+            expected, reply = comparable(sent, expected), comparable(sent, reply)
+        assert reply == expected, (seed, number)
+        for key, left_ms in lifetimes(server).items():
+            if left_ms < LONGEST_MS:
+                # It was written just now. Five milliseconds may have passed since.
+                until_us[key] = sent.now_us + (left_ms - SPARE_MS + 5) * 1000
+                server.pexpire(key, UNTOUCHED_MS)
+    assert removed > 100
+
+
+def test_a_level_is_gone_soon_after_it_has_drained(
+    server: redis.Redis, store: RedisBlockingStore
+) -> None:
+    rule = Rule(kind=RATE, ceiling=10, drain=10, forget_us=1)
+    store.apply(batch(1, Admit((Part(0, 0, 1),), "x"), rules=(rule,), cells=("fast",)))
+    assert server.pttl(f"{PREFIX}c:fast") <= 1_001
+    deadline_s = time.monotonic() + DEADLINE_S
+    while server.exists(f"{PREFIX}c:fast"):
+        assert time.monotonic() < deadline_s
+
+
+def test_what_a_level_was_charged_beyond_its_ceiling_lasts_until_it_has_drained(
+    server: redis.Redis, store: RedisBlockingStore
+) -> None:
+    rule = Rule(kind=RATE, ceiling=10, drain=1, forget_us=10)
+    store.apply(batch(1, Adjust(0, 0, 5_000_000, 0), rules=(rule,), cells=("c",), now_us=NOW_US))
+    assert 0 < server.pttl(f"{PREFIX}c:c") - SPARE_MS - 4_000 <= 1_001
+
+
+def test_a_living_member_keeps_what_it_holds_from_expiring(
+    server: redis.Redis, store: RedisBlockingStore
+) -> None:
+    long_us = 100 * HOUR_US
+    wait = Wait(0, 0, 1, "t", "x", 1, 500)
+    store.apply(batch(1, HOLD, wait, now_us=NOW_US, ttl_us=long_us))
+    kept = [
+        f"{PREFIX}{key}"
+        for key in ("c:room", "h:m", "t:m", "q:room", "w:room", "meta", "members", "queues")
+    ]
+    assert server.exists(*kept) == len(kept)
+    for hours, touched in ((5, False), (7, True)):
+        for key in kept:
+            server.pexpire(key, 1_000_000)
+        store.apply(batch(0, now_us=NOW_US + hours * HOUR_US, ttl_us=long_us))
+        found = lifetimes(server)
+        assert {found[key.encode()] > 1_000_000 for key in kept} == {touched}
+        # Levels go first: what nobody holds any more is not missed.
+        assert not touched or found[kept[0].encode()] < min(found[key.encode()] for key in kept[1:])
