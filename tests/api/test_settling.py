@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +108,31 @@ async def test_what_cannot_be_written_down_is_not_settled(
     api: Api, tenant: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = await claim(tenant)
+    ledger = api.service.leases._settlements._ledger
+    really = ledger.record
 
-    async def record(_: UsageEntry) -> bool:
-        raise StoreUnavailable("no space left")
+    async def record(entry: UsageEntry) -> bool:
+        if entry.source == "settle":
+            raise StoreUnavailable("no space left")
+        return await really(entry)
 
     with monkeypatch.context() as patch:
-        patch.setattr(api.service.leases._settlements._ledger, "record", record)
-        answer = await tenant.post(f"{lease}/settle", {"actual": {"tokens": 1}})
+        patch.setattr(ledger, "record", record)
+        answer = await tenant.post(f"{lease}/settle", {"actual": {"tokens": 500}})
         bad(answer, 503, "store_unavailable")
     assert await left(tenant) == (600, 8)
-    assert good(await tenant.post(f"{lease}/settle", {"actual": {"tokens": 1}}))["settled"]
+    assert good(await tenant.post(f"{lease}/settle", {"actual": {"tokens": 500}}))["settled"]
+    assert await left(tenant) == (500, 8)
+    assert (await ledger.taken(since_us=0))[tenant.id, "tokens"] == 500
+
+
+async def test_of_settlements_at_once_one_counts(api: Api, tenant: Caller) -> None:
+    lease = await claim(tenant)
+    bodies = [{"actual": {"tokens": 400 + number}} for number in range(8)]
+    answers = await asyncio.gather(*(tenant.post(f"{lease}/settle", body) for body in bodies))
+    assert sorted(good(each)["settled"] for each in answers) == [False] * 7 + [True]
+    taken = await api.service.leases._settlements._ledger.taken(since_us=0)
+    assert taken[tenant.id, "tokens"] == 1000 - (await left(tenant))[0]
 
 
 async def test_settlements_outlive_the_process(tmp_path: Path) -> None:
@@ -129,6 +145,8 @@ async def test_settlements_outlive_the_process(tmp_path: Path) -> None:
         await server.start()
         assert (await tenant.remaining())["tokens"] == 500
         again = await tenant.post(f"{before}/settle", {"actual": {"tokens": 0}})
+        assert good(again) == {"settled": False}
+        again = await tenant.post(f"{before}/settle", {"actual": {"tokens": 700}})
         assert good(again) == {"settled": False}
         good(await tenant.post(f"{after}/settle", {"actual": {"tokens": 600}}))
         assert (await tenant.remaining())["tokens"] == 300

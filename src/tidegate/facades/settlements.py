@@ -1,16 +1,17 @@
 """What claims took, corrected after the work, in the limits and in the ledger.
 
-The ledger hears of it first, by rows of their own: one for what comes back, in the window in which
-it was taken, which a lease can have only once, also across restarts; and one for what was more,
-now. Claims that hold nothing have ended when they are granted; they can be settled for as long as
-their lease would last, in this process.
+The ledger hears of it first, by a row of its own that a lease can have only once, also across
+restarts. Claims that hold nothing have ended when they are granted; they can be settled for as long
+as their lease would last, in this process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections import OrderedDict
 from collections.abc import Mapping
+from weakref import WeakValueDictionary
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.lease import Lease
@@ -19,7 +20,7 @@ from tidegate.errors import InvalidClaim
 from tidegate.ports.clock import Clock
 from tidegate.ports.usage_ledger import UsageLedger
 
-SOURCE, MORE = "settle", "settle.more"
+SOURCE = "settle"
 KEPT_MAX = 100_000
 TENANT_KEPT_MAX = 1_000
 """Ended leases of one tenant that can be settled; the estimates of older ones stand."""
@@ -34,6 +35,7 @@ class Settlements:
     def __init__(self, ledger: UsageLedger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
         self._kept: dict[str, OrderedDict[str, Lease]] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._count = 0
         self._expiries: list[tuple[int, str, str]] = []
 
@@ -76,20 +78,19 @@ class Settlements:
             quotas: Those of them that are quotas: the ledger rebuilds them.
 
         Raises:
-            StoreUnavailable: nothing was changed.
+            StoreUnavailable: try again; the limits are as they were.
         """
-        if lease.settled:
-            return False
+        async with self._locks.setdefault(lease.id, asyncio.Lock()):
+            return False if lease.settled else await self._settle(lease, actual, quotas)
+
+    async def _settle(self, lease: Lease, actual: Mapping[str, int], quotas: set[str]) -> bool:
         claim = lease.claim
         change = {name: actual[name] - claim.take[name] for name in actual if name in quotas}
-        back = {name: units for name, units in change.items() if units < 0}
-        more = {name: units for name, units in change.items() if units > 0}
-        first = await self._ledger.record(_row(SOURCE, lease, lease.granted_us, back))
-        if not first:
-            return False
-        if more:
-            await self._ledger.record(_row(MORE, lease, self._clock.now_us(), more))
-        return lease.settle(actual)
+        # In the window that it was taken from; but what is more than was taken is charged now.
+        is_more = any(units > 0 for units in change.values())
+        at_us = self._clock.now_us() if is_more else lease.granted_us
+        first = await self._ledger.record(_row(lease, at_us, change))
+        return first and lease.settle(actual)
 
     def _sweep(self) -> None:
         now_us = self._clock.now_us()
@@ -113,10 +114,10 @@ def check_actual(claim: Claim, actual: Mapping[str, int], claimable: frozenset[s
             raise InvalidClaim(f"actual.{name}", name, " | ".join(settled) or "nothing was taken")
 
 
-def _row(source: str, lease: Lease, at_us: int, taken: dict[str, int]) -> UsageEntry:
+def _row(lease: Lease, at_us: int, taken: dict[str, int]) -> UsageEntry:
     return UsageEntry(
         tenant=lease.claim.tenant,
-        source=source,
+        source=SOURCE,
         id=lease.id,
         at_us=at_us,
         outcome="success",
