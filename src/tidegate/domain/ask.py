@@ -26,6 +26,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     A row is rule, units, and the index of the row that passes on to it, or -1; see `Row`. To such
     a row belong the cells of the cohort's other members, with the units each keeps to itself.
+    `names` are those of the cells in a shared store, where they are known.
     """
 
     claim: Claim
@@ -34,6 +35,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     lease_us: int
     holder: str = ""
     siblings: dict[int, tuple[tuple[Cell, int], ...]] = {}
+    names: tuple[str, ...] = ()
 
     def fresh_rows(self) -> list[Row]:
         """Return rows for `decide`, levels still empty."""

@@ -25,6 +25,7 @@ from tidegate.errors import LeaseLost, TidegateError
 from tidegate.facades.sharing.leasing import Leasing, Pool
 from tidegate.facades.sharing.outbox import Asked, Naming, Request, cell_name, ignored
 from tidegate.facades.sharing.questions import Question, Terms
+from tidegate.facades.sharing.resolver import Resolver
 from tidegate.facades.sharing.session import Session
 from tidegate.facades.sharing.wording import check_actual, digest_of, held_by, id_of
 
@@ -50,7 +51,8 @@ class Clerk:
         send: Callable[[], None],
         flush: Callable[[], None],
     ) -> None:
-        self.session, self.policy, self._send, self._flush = session, policy, send, flush
+        self.session, self._send, self._flush = session, send, flush
+        self.resolver = Resolver(policy)
         self.leasing = Leasing(now_us=session.now_us, give_back=self._return_tokens)
         self.leasing.bind(policy)
         self.granted = 0
@@ -59,20 +61,33 @@ class Clerk:
         self.expired: list[LeaseRecord] = []
 
     @property
+    def policy(self) -> Policy:
+        """The limits in force."""
+        return self.resolver.policy
+
+    def set_policy(self, policy: Policy) -> None:
+        """Put other limits in force."""
+        with self.session.lock:
+            self.resolver = Resolver(policy)
+            self.leasing.bind(policy)
+
+    @property
     def lease_prefix(self) -> str:
         """See `LeaseOwner.lease_prefix`."""
         return self.session.lease_prefix
 
     def admit(self, claim: Claim, terms: Terms, heard: Heard) -> None:
         """Ask for a claim. Raises InvalidClaim."""
-        self.expire()
+        if len(self.session.holdings):
+            self.expire()
         question = Question(self, claim, terms, heard)
         # Wrong claims are refused before they travel.
         question.resolve()
-        with self.session.lock:
-            here = bool(self.leasing) and question.is_answered_here()
-        if not here:
-            self.again(question)
+        if self.leasing.is_used:
+            with self.session.lock:
+                if question.is_answered_here():
+                    return
+        self.again(question)
 
     def again(self, question: Question) -> None:
         """Let a question travel."""

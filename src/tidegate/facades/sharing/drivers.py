@@ -56,6 +56,7 @@ class AsyncDriver:
     def __init__(self, session: Session, store: SharedStore, breaker: Breaker) -> None:
         self._session, self._store, self.breaker = session, store, breaker
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connected = False
@@ -63,15 +64,13 @@ class AsyncDriver:
     def kick(self) -> None:
         """Get the wire going; from any thread."""
         try:
-            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is self._loop:
-            self._start()
-        else:
-            # A loop that has ended has nobody left to carry for.
-            with suppress(RuntimeError):
+            if threading.get_ident() == self._thread:
+                self._start()
+            else:
                 self._loop.call_soon_threadsafe(self._start)
+        except RuntimeError:
+            # The loop has ended: nobody is left to carry for.
+            return
 
     async def close(self, clerk: Clerk) -> None:
         """Give back everything, as far as the store can be told, and let go of it."""

@@ -71,6 +71,7 @@ class Leasing:
         self._pools: dict[Cell, Pool] = {}
         self._by_tenant: dict[str, dict[str, Pool]] = {}
         self._leased: dict[str, RateLimit] = {}
+        self.is_used = False
         self.spent = 0
 
     def bind(self, policy: Policy) -> None:
@@ -81,15 +82,13 @@ class Leasing:
             for limit in policy.limits
             if isinstance(limit, RateLimit) and limit.leased is not None
         }
+        self.is_used = bool(self._leased)
         # Where a resource has one limit, per tenant or for all, a claim finds its pool at once.
         self._by_tenant = {
             limit.resource: {}
             for limit in self._leased.values()
             if len(policy.limits_on(limit.resource)) == 1 and limit.per in ((), ("tenant",))
         }
-
-    def __bool__(self) -> bool:
-        return bool(self._leased)
 
     def spend(self, claim: Claim) -> bool:
         """Take a claim of one leased resource from its pool; False if that is not possible.
@@ -132,7 +131,7 @@ class Leasing:
             cells.append(cell)
             rows.append((rule, units, moved.get(via, -1)))
         siblings = {moved[index]: found for index, found in ask.siblings.items()}
-        draft.ask = replace(ask, cells=tuple(cells), rows=tuple(rows), siblings=siblings)
+        draft.ask = replace(ask, cells=tuple(cells), rows=tuple(rows), siblings=siblings, names=())
         return draft
 
     def granted(self, draft: Draft) -> None:

@@ -48,13 +48,11 @@ class Member:
 
     def set_policy(self, policy: Policy) -> None:
         """Put other limits in force."""
-        with self.session.lock:
-            self.clerk.policy = policy
-            self.clerk.leasing.bind(policy)
+        self.clerk.set_policy(policy)
 
     def spend(self, claim: Claim) -> Granted | None:
         """Grant a claim from tokens of leased limits, at once; None if they do not suffice."""
-        if not self.clerk.leasing:
+        if not self.clerk.leasing.is_used:
             return None
         with self.session.lock:
             if not self.clerk.leasing.spend(claim):
@@ -70,7 +68,7 @@ class Member:
     def tick(self) -> None:
         """Do what time has brought about."""
         self.clerk.expire()
-        if self.clerk.leasing:
+        if self.clerk.leasing.is_used:
             with self.session.lock:
                 self.clerk.leasing.tick()
 

@@ -11,6 +11,8 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 from tidegate.domain.batch import LOST, Batch
 from tidegate.domain.claim import Claim
@@ -62,6 +64,7 @@ class Members:
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Member] = (
             weakref.WeakKeyDictionary()
         )
+        self._last: tuple[asyncio.AbstractEventLoop, Member] | None = None
         self._threads: Member | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -87,15 +90,20 @@ class Members:
     def here(self) -> Member:
         """Return the member of the running loop."""
         loop = asyncio.get_running_loop()
+        last = self._last
+        if last is not None and last[0] is loop:
+            return last[1]
         member = self._by_loop.get(loop)
         if member is None:
             session, store = self._make_session(), self._open_shared()
             driver = AsyncDriver(session, store, self._make_breaker())
             member = Member(session, self.policy, waiting_max=self._waiting_max, driver=driver)
             store.listen(session.member, member.poke)
+            session.renamed = partial(_listen_again, loop, store, member)
             with self._lock:
                 self._by_loop[loop] = member
             self._beat()
+        self._last = (loop, member)
         return member
 
     def of_threads(self) -> Member:
@@ -159,6 +167,7 @@ class Members:
         """Let go of the store for the running loop."""
         with self._lock:
             member = self._by_loop.pop(asyncio.get_running_loop(), None)
+            self._last = None
         if member is not None:
             assert isinstance(member.driver, AsyncDriver)
             member.return_tokens()
@@ -220,3 +229,11 @@ class Members:
                 session.lose()
             else:
                 session.alive()
+
+
+def _listen_again(
+    loop: asyncio.AbstractEventLoop, store: SharedStore, member: Member, name: str
+) -> None:
+    # The loop may have ended: then nobody waits there.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(store.listen, name, member.poke)

@@ -53,8 +53,9 @@ class Naming:
     def parts(self, ask: Ask) -> tuple[Part, ...]:
         """Return the rows of a claim."""
         parts = []
-        for cell, (rule, cost, via) in zip(ask.cells, ask.rows, strict=True):
-            parts.append(Part(self.cell(cell_name(cell)), self.rule(rule), cost, via))
+        names = ask.names or map(cell_name, ask.cells)
+        for name, (rule, cost, via) in zip(names, ask.rows, strict=True):
+            parts.append(Part(self.cell(name), self.rule(rule), cost, via))
         for index, found in ask.siblings.items():
             siblings = [n for cell, kept in found for n in (self.cell(cell_name(cell)), kept)]
             parts[index] = replace(parts[index], siblings=tuple(siblings))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from tidegate.domain.ask import Ask
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from tidegate.facades.sharing.clerk import Clerk
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a claim is asked for. `ticket` is that of a waiter, taken at `cell` in the same step."""
 
     lease_us: int
@@ -46,6 +45,19 @@ class Terms:
 
 class Question:
     """Asks the store for one claim."""
+
+    __slots__ = (
+        "_ask",
+        "_claim",
+        "_clerk",
+        "_draft",
+        "_heard",
+        "_is_fresh",
+        "_terms",
+        "count",
+        "given_up",
+        "must",
+    )
 
     def __init__(
         self,
@@ -63,7 +75,7 @@ class Question:
     def resolve(self) -> Ask:
         """Resolve the claim under the limits and the calendar of now. Raises InvalidClaim."""
         clerk, terms = self._clerk, self._terms
-        self._ask = clerk.policy.ask(
+        self._ask = clerk.resolver.ask(
             self._claim,
             lease_us=terms.lease_us,
             now_us=clerk.session.now_us(),
@@ -76,7 +88,7 @@ class Question:
         """Answer from the tokens of leased limits, where they suffice or are known to be spent."""
         leasing, ask = self._clerk.leasing, self._ask
         assert ask is not None
-        if not leasing or self._claim.id is not None or self._terms.report:
+        if self._claim.id is not None or self._terms.report:
             return False
         draft = leasing.draft(ask)
         if draft.refused is not None:
@@ -205,11 +217,10 @@ class Question:
 
     def _granted(self, ask: Ask, answer: Yes) -> Granted:
         clerk = self._clerk
-        for cell, (_, cost, via), got in zip(ask.cells, ask.rows, answer.costs, strict=False):
-            if via < 0 and got < cost:
-                clerk.shadowed[cell.limit] += 1
+        if answer.costs:
+            self._count_shadows(ask, answer.costs)
         clerk.granted += 1
-        held = held_by(ask, answer.costs or None)
+        held = held_by(ask, answer.costs or None) if self._claim.hold else ()
         now_us, terms = clerk.session.now_us(), self._terms
         lease = Granted(
             answer.token, self._claim, clerk, now_us, terms.lease_us, terms.holder, held
@@ -217,6 +228,11 @@ class Question:
         if held or self._claim.id is not None:
             clerk.session.holdings.add(lease)
         return lease
+
+    def _count_shadows(self, ask: Ask, costs: Sequence[int]) -> None:
+        for cell, (_, cost, via), got in zip(ask.cells, ask.rows, costs, strict=True):
+            if via < 0 and got < cost:
+                self._clerk.shadowed[cell.limit] += 1
 
     def _repeated(self, answer: Again) -> Granted:
         session = self._clerk.session

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from tidegate.domain.batch import APPLIED, LOST, Batch, Call, Reply
 from tidegate.errors import StoreUnavailable, TidegateError
 from tidegate.facades.sharing.holdings import Holdings
-from tidegate.facades.sharing.outbox import Asked, Naming
+from tidegate.facades.sharing.outbox import Asked, Naming, ignored
 
 CALLS_MAX = 256
 """Calls in one batch: more would block the store for a millisecond and longer."""
@@ -47,7 +47,8 @@ class Session:
         self.member = name()
         self.holdings = Holdings()
         self.woken: Callable[[], None] = lambda: None
-        self._lock = threading.RLock()
+        self.renamed: Callable[[str], None] = ignored
+        self.lock = threading.RLock()
         self._waiting: deque[Asked] = deque()
         self._under_way: tuple[Batch, list[Asked]] | None = None
         self._seq = 0
@@ -57,11 +58,6 @@ class Session:
         self._offset_us = 0
         self._stale = 0
         self.batches = 0
-
-    @property
-    def lock(self) -> threading.RLock:
-        """Guards everything here."""
-        return self._lock
 
     @property
     def lease_prefix(self) -> str:
@@ -74,14 +70,13 @@ class Session:
             return self._fixed_now_us()
         return self._elapsed_us() + self._offset_us
 
-    def ask(self, request: Asked, *, first: bool = False) -> None:
-        """Let a request travel with the next batch; `first` ahead of the others."""
-        with self._lock:
-            full = len(self._waiting) >= WAITING_MAX and not request.must
-            if not full:
-                (self._waiting.appendleft if first else self._waiting.append)(request)
-        if full:
+    def ask(self, request: Asked) -> None:
+        """Let a request travel with the next batch."""
+        if len(self._waiting) >= WAITING_MAX and not request.must:
             request.failed(StoreUnavailable(f"{WAITING_MAX} requests wait for the store"))
+            return
+        with self.lock:
+            self._waiting.append(request)
 
     @property
     def has_work(self) -> bool:
@@ -98,7 +93,7 @@ class Session:
 
         With `sign_of_life` an empty one is returned rather than none.
         """
-        with self._lock:
+        with self.lock:
             if self._under_way is not None:
                 return self._under_way[0]
             if not self._waiting and not sign_of_life:
@@ -134,7 +129,7 @@ class Session:
 
     def replied(self, reply: Reply) -> None:
         """Take the reply to the batch under way."""
-        with self._lock:
+        with self.lock:
             assert self._under_way is not None
             batch, requests = self._under_way
             self._under_way = None
@@ -171,7 +166,7 @@ class Session:
 
         The batch under way stays so: its outcome will be asked for before anything else.
         """
-        with self._lock:
+        with self.lock:
             requests = [request for request in self._waiting if not request.must]
             self._waiting = deque(request for request in self._waiting if request.must)
             for request in self._under_way[1] if self._under_way is not None else ():
@@ -183,11 +178,12 @@ class Session:
 
     def lose(self) -> None:
         """Start anew under another name: the store has taken back, or will, what was held."""
-        with self._lock:
+        with self.lock:
             for lease in self.holdings.all():
                 self.holdings.drop(lease)
             self.member = self._name()
             self._known, self._seq = False, 0
+            self.renamed(self.member)
             if self._under_way is not None:
                 # Whatever it grants to the old name, the store takes back with it.
                 requests, self._under_way = self._under_way[1], None

@@ -38,10 +38,11 @@ def look_at(ask: Ask, naming: Naming) -> Look:
 def held_by(ask: Ask, costs: Sequence[int] | None) -> tuple[tuple[str, int], ...]:
     """Return what a lease gives back: the names of cells, each with its units."""
     held: list[tuple[str, int]] = []
-    for index, (cell, (rule, cost, via)) in enumerate(zip(ask.cells, ask.rows, strict=True)):
+    for index, (rule, cost, via) in enumerate(ask.rows):
         units = cost if costs is None else costs[index]
         if rule.kind == STOCK and via < 0 and units:
-            held.append((cell_name(cell), units))
+            name = ask.names[index] if ask.names else cell_name(ask.cells[index])
+            held.append((name, units))
     return tuple(held)
 
 
