@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from tidegate.adapters.sql.shared.postgres.failures import connecting
 from tidegate.adapters.sql.shared.postgres.link import Link, LinkLost, ServerError, parsed
-from tidegate.errors import TidegateError
+from tidegate.errors import InvalidSetting, TidegateError
 
 _DEFAULTS = {"application_name": "tidegate", "client_encoding": "UTF8"}
 
@@ -19,6 +21,8 @@ class Address:
 
     def __init__(self, url: str) -> None:
         settings = {**_DEFAULTS, **parsed(url)}
+        if any(port and not _is_port(port) for port in settings.get("port", "").split(",")):
+            raise InvalidSetting("store_url.port", "(hidden)", "1..65535")
         hosts = [settings.pop(name, "").split(",") for name in ("host", "hostaddr", "port")]
         count = max(map(len, hosts))
         self._name = settings.get("dbname", "")
@@ -59,3 +63,7 @@ class Address:
     def failure(self, error: ServerError | LinkLost) -> TidegateError:
         """Return why there is no connection: for now, or for good."""
         return connecting(error, str(self))
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65_535

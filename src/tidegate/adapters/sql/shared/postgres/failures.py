@@ -21,13 +21,16 @@ _NEVER = {
     "28000": "a user who may log in",
     "3D000": "a database that exists",
 }
-_REFUSED_FOR_GOOD = {
-    "password authentication failed": "the password of that user",
+_SAID_FOR_GOOD = {
+    "FATAL:  password authentication failed": "the password of that user",
     "no password supplied": "a password",
     "is not permitted to log in": "a user who may log in",
-    "no pg_hba.conf entry": "a user and host that pg_hba.conf lets in",
-    "does not exist": "a user and a database that exist",
-    "does not support SSL": "sslmode=disable, or a server that speaks TLS",
+    "FATAL:  no pg_hba.conf entry": "a user and host that pg_hba.conf lets in",
+    "FATAL:  database": "a database that exists",
+    "FATAL:  role": "a user that exists",
+    "server does not support SSL": "sslmode=disable, or a server that speaks TLS",
+    "certificate verify failed": "a server whose certificate sslrootcert vouches for",
+    "root certificate file": "a sslrootcert that can be read",
 }
 _SENTENCES = {
     "25006": "it takes no writes: is it a replica?",
@@ -50,8 +53,8 @@ def connecting(error: ServerError | LinkLost, name: str) -> TidegateError:
             return InvalidSetting("store_url", name, f"{_NEVER[error.state]}: {error}")
         return unavailable(error, name)
     said = str(error)
-    for text, allowed in _REFUSED_FOR_GOOD.items():
-        if "FATAL:" in said and text in said:
+    for text, allowed in _SAID_FOR_GOOD.items():
+        if text in said and "is not currently accepting connections" not in said:
             return InvalidSetting("store_url", name, allowed)
     return unavailable(error, name)
 

@@ -80,9 +80,9 @@ class PostgresSharedStore(ThreadedStore):
         server = self._blocking.server
         if server is None or server.pooled:
             return True
-        if self.hears and self._listening_to == self._member:
-            return True
-        return asyncio.get_running_loop().time() < self._retry_s
+        if self._listening_to != self._member:
+            return False
+        return self.hears or asyncio.get_running_loop().time() < self._retry_s
 
     async def _listen(self) -> None:
         """Listen for the member, as far as that is possible now."""

@@ -26,7 +26,8 @@ _BEGIN = Statement(b"", b"BEGIN")
 _COMMIT = Statement(b"", b"COMMIT")
 _ABOUT = Statement(
     b"",
-    b"""SELECT pg_backend_pid()::bigint, (to_regclass('tidegate_store') IS NOT NULL)::int::bigint,
+    b"""SELECT pg_backend_pid()::bigint, EXISTS (SELECT FROM pg_class
+        WHERE relname = 'tidegate_store' AND pg_table_is_visible(oid))::int::bigint,
         (pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on')::int::bigint,
         (current_setting('synchronous_commit') <> 'off')::int::bigint""",
 )
@@ -104,7 +105,8 @@ def _create(link: Link, end_s: float) -> None:
     tables = [(Statement(b"", text), ()) for text in _TABLES]
     try:
         link.run([(_BEGIN, ()), (_LOCK, ())], end_s)
-        # Asked again under the lock: another process may have made them meanwhile.
+        # Asked again under the lock: another process may have made them meanwhile. Of the table
+        # itself, since names that were not there are remembered until the transaction ends.
         if not Server(link, end_s).has_tables:
             link.run(tables, end_s)
         link.run([(_COMMIT, ())], end_s)
