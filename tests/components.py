@@ -104,6 +104,11 @@ def _postgres_own() -> bool:
     return _linux_proc() and found.postgres_folder() is not None
 
 
+def _pgbouncer() -> bool:
+    """Whether a pooler can be started before a PostgreSQL of our own."""
+    return _postgres_own() and found.pgbouncer_binary() is not None
+
+
 def _tzdata() -> bool:
     """Whether the rules of time zones are here, with the system or as a package."""
     return bool(zoneinfo.available_timezones())
@@ -129,6 +134,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "linux_proc": _linux_proc,
     "nginx": partial(_gateway, "nginx"),
     "pdfium": partial(_module, "pypdfium2"),
+    "pgbouncer": _pgbouncer,
     "playwright": partial(_module, "playwright"),
     "postgres": _postgres,
     "postgres_own": _postgres_own,

@@ -36,6 +36,13 @@ def postgres_folder() -> Path | None:
     return Path(binary).parent if binary else None
 
 
+@functools.cache
+def pgbouncer_binary() -> str | None:
+    """Return the pooler's path, if there is one."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    return shutil.which("pgbouncer", path=path)
+
+
 def _packaged(package: str, path: str) -> str | None:
     """Find a file of a package without importing the package."""
     spec = importlib.util.find_spec(package)

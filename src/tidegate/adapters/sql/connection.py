@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tidegate.adapters.sql.failures import code_of, translate
@@ -47,8 +48,15 @@ def connect_writer(path: Path, busy_timeout_us: int) -> sqlite3.Connection:
     return connection
 
 
-def open_file(path: Path, busy_timeout_us: int) -> sqlite3.Connection:
+def open_file(
+    path: Path, busy_timeout_us: int, check: Callable[[sqlite3.Connection], object] | None = None
+) -> sqlite3.Connection:
     """Create the file where needed, private to its owner; return a connection with a log.
+
+    Args:
+        path: The file.
+        busy_timeout_us: How long to wait for other processes.
+        check: Raises if the file is not ours; nothing in it was changed until then.
 
     Raises:
         StoreUnavailable: the file cannot be opened or is damaged.
@@ -59,8 +67,10 @@ def open_file(path: Path, busy_timeout_us: int) -> sqlite3.Connection:
     except (sqlite3.Error, OSError) as error:
         raise translate(error, str(path)) from error
     try:
+        if check is not None:
+            check(connection)
         _use_write_ahead_log(connection, path, busy_timeout_us)
-    except (sqlite3.Error, StoreUnavailable) as error:
+    except Exception as error:
         connection.close()
         raise translate(error, str(path)) from error
     return connection

@@ -54,12 +54,12 @@ def connect(path: Path, busy_timeout_us: int) -> sqlite3.Connection:
     """
     if not path.parent.is_dir():
         raise InvalidSetting("store_url", str(path), "a file in a folder that exists")
-    connection = open_file(path, busy_timeout_us)
+    connection = open_file(path, busy_timeout_us, lambda found: _is_current(found, path))
     try:
         for setting in _SETTINGS:
             connection.execute(setting)
         _create(connection, path)
-    except BaseException as error:
+    except Exception as error:
         connection.close()
         raise translate(error, str(path)) from error
     return connection
