@@ -22,14 +22,14 @@ class Resolver:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._known: dict[tuple[object, ...], tuple[Ask, int]] = {}
+        self._known: dict[tuple[object, ...], tuple[Ask, int, int]] = {}
 
     def ask(self, claim: Claim, *, lease_us: int, now_us: int, holder: str) -> Ask:
         """Resolve a claim. Raises InvalidClaim."""
         shape = _shape(claim)
         if shape is not None:
             found = self._known.get(shape)
-            if found is not None and now_us < found[1]:
+            if found is not None and found[1] <= now_us < found[2]:
                 self.policy.check_id(claim)
                 return replace(found[0], claim=claim, lease_us=lease_us, holder=holder)
         ask = self.policy.ask(claim, lease_us=lease_us, now_us=now_us, holder=holder)
@@ -37,7 +37,7 @@ class Resolver:
         if shape is not None:
             if len(self._known) >= SHAPES_MAX:
                 self._known.clear()
-            self._known[shape] = (ask, _good_until_us(ask))
+            self._known[shape] = (ask, *_good_within(ask))
         return ask
 
 
@@ -57,6 +57,7 @@ def _shape(claim: Claim) -> tuple[object, ...] | None:
     return (*who, *claim.take.items(), None, *claim.hold.items())
 
 
-def _good_until_us(ask: Ask) -> int:
-    turns = [rule.starts_us[1] for rule, _, _ in ask.rows if rule.kind == WINDOW]
-    return min(turns, default=NEVER_US)
+def _good_within(ask: Ask) -> tuple[int, int]:
+    """Return from when until when the quotas of an ask are in the window they were resolved for."""
+    windows = [rule.starts_us for rule, _, _ in ask.rows if rule.kind == WINDOW]
+    return max((w[0] for w in windows), default=0), min((w[1] for w in windows), default=NEVER_US)
