@@ -24,6 +24,13 @@ class Nothing(dict[str, Any]):
 
 
 NOTHING = Nothing()
+SALT_MAX = 2**56 - 1
+"""So that the sum of a few still is a number of one machine word."""
+
+
+def salt_of(resource: str) -> int:
+    """Return the number by which digests of claims tell resources apart."""
+    return hash(resource) & SALT_MAX
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -47,7 +54,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
     @property
     def digest(self) -> int:
-        """A number that tells this claim from others; a retry may have another priority."""
-        amounts = (frozenset(self.take.items()), frozenset(self.hold.items()))
-        who = (self.tenant, self.host, self.user, self.route, frozenset(self.attributes.items()))
-        return hash((amounts, who))
+        """A number that tells the amounts and attributes of this claim from others.
+
+        The amounts are summed up, so that a store can do that while it goes through them.
+        """
+        amounts = (*self.take.items(), *self.hold.items())
+        digest = sum(units * salt_of(resource) for resource, units in amounts)
+        return digest + hash(frozenset(self.attributes.items())) if self.attributes else digest

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
 from tidegate.domain.claim import Claim
 from tidegate.errors import InvalidClaim
 
-LEASE_S = 30.0
-LEASE_MAX_S = 86_400.0
+LEASE_S: Final = 30.0
+LEASE_MAX_S: Final = 86_400.0
 
 Outcome = Literal["success", "failed", "timeout", "cancelled"]
 
@@ -52,7 +52,7 @@ class Lease(msgspec.Struct, gc=False, eq=False):
 
     `fencing_token` only grows: a store that remembers the highest one it saw can refuse a holder
     that lost its lease. `expires_us` is when the units go back by themselves if nobody renews.
-    `rows` is what the owner needs to take them back.
+    `rows` and `granted_id` are what the owner needs to take them back.
 
     Not tracked by the garbage collector, for speed: whoever drops a gate that has live leases
     without closing it keeps them in memory.
@@ -66,7 +66,8 @@ class Lease(msgspec.Struct, gc=False, eq=False):
     granted_us: int
     lease_us: int
     holder: str = ""
-    rows: tuple[Any, ...] = ()
+    rows: Any = None
+    granted_id: Any = None
     renewed_us: int = 0
     settled: bool = False
     known_as: str = ""

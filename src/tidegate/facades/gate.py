@@ -65,6 +65,7 @@ class AdmissionGate(Guards):
         store.slowly = self._admit_slowly
         # One frame less: the store's own method is asked, and comes back here when it has to.
         self.try_admit = store.try_admit  # type: ignore[method-assign]
+        self.admit = store.admit_soon  # type: ignore[method-assign]
         self._changing = threading.Lock()
         self._listeners: tuple[Released, ...] = ()
 
@@ -81,7 +82,7 @@ class AdmissionGate(Guards):
     @property
     def decisions(self) -> Counter[str]:
         """How claims were decided since the start: `granted`, or the reason of the denial."""
-        counted = self._desk.denied + self._store.denied
+        counted = self._desk.denied + Counter(self._store.denied)
         counted["granted"] += self._inspect.counted()["granted"]
         return +counted
 
@@ -117,19 +118,19 @@ class AdmissionGate(Guards):
         return lambda: self._listen(tuple(each for each in self._listeners if each != heard))
 
     async def admit(
-        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+        self, claim: Claim, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide now, in one round trip to the store at most. See `try_admit`."""
-        return self.try_admit(claim, lease_s=lease_s, holder=holder, report=report)
+        return self.try_admit(claim, lease_s, holder, report)
 
     def admit_sync(
-        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+        self, claim: Claim, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Do what `admit` does, for threads."""
-        return self.try_admit(claim, lease_s=lease_s, holder=holder, report=report)
+        return self.try_admit(claim, lease_s, holder, report)
 
     def try_admit(
-        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+        self, claim: Claim, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide now, without waiting.
 

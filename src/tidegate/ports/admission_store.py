@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -24,15 +23,21 @@ class AdmissionStore(LeaseOwner, Protocol):
     on_released: Callable[[Lease, Outcome, int], None] | None
     detour: bool
     slowly: Callable[[Claim, float, str, bool], Decision] | None
-    denied: Counter[str]
+    denied: dict[str, int]
 
     def try_admit(
-        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+        self, claim: Claim, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide by `admit` and count denials.
 
         Or by `slowly`, if a report is asked for, or while there is a `detour` around the store.
         """
+        ...
+
+    async def admit_soon(
+        self, claim: Claim, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+    ) -> Decision:
+        """Do what `try_admit` does, for tasks."""
         ...
 
     def bind(self, policy: Policy) -> None:

@@ -4,7 +4,7 @@ The hot path of the library, written for the interpreter and compiled where that
 a limit needs is read from one object, and a claim of a single rate takes a short way. It decides
 what the pure rule decides; the conformance suite compares the two on random scripts.
 
-The lock is taken in try/finally and not by `with`, which costs twice as much per decision.
+The turnstile is passed in try/finally and not by `with`, which costs twice as much per decision.
 """
 
 from __future__ import annotations
@@ -13,31 +13,76 @@ from typing import Any
 
 from tidegate.adapters.memory.cells import Table, scope_under
 from tidegate.adapters.memory.leases import MemoryLeases
-from tidegate.adapters.memory.rows import Decided, hold, look_closer, slide
-from tidegate.domain.ask import check_units
+from tidegate.adapters.memory.records import GrantedId, Held
+from tidegate.adapters.memory.rows import Draft, look_closer
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Decision, Denied, Granted
+from tidegate.domain.decision import Decision, Denied
 from tidegate.domain.lease import LEASE_S, lease_us_of
-from tidegate.domain.rule import RATE, STOCK
-
-LEASE_US = lease_us_of(LEASE_S)
+from tidegate.domain.policy import ID_LENGTH_MAX
+from tidegate.domain.rule import STOCK
 
 
 class MemoryAdmissionStore(MemoryLeases):
     """`AdmissionStore` of this process. A restart forgets everything."""
 
-    def try_admit(
-        self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+    # Written out: each call of a part of it would cost a tenth of the whole.
+    def try_admit(  # noqa: PLR0912
+        self, claim: Claim, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide now, without waiting; by `slowly` while there is a `detour`."""
         if self.detour or report:
             assert self.slowly is not None
             return self.slowly(claim, lease_s, holder, report)
-        lease_us = LEASE_US if lease_s == LEASE_S else lease_us_of(lease_s)
-        decision = self.admit(claim, lease_us, holder)
-        if isinstance(decision, Denied):
-            self.denied[decision.reason] += 1
-        return decision
+        lease_us: Any = self._usual_us if lease_s == LEASE_S else lease_us_of(lease_s)
+        asked: Any = claim
+        now = self._now_ns() // 1000 + self._epoch_us
+        self._enter()
+        try:
+            if now < self._now_us:
+                now = self._now_us
+            else:
+                self._now_us = now
+            if now >= self._look_us:
+                self.look(now)
+            take: dict[Any, Any] = asked.take
+            if len(take) == 1 and not asked.hold and asked.id is None:
+                # The short way, of a tenant's only rate whose cell is there already.
+                for resource, amount in take.items():
+                    table = self._lone.get(resource)
+                    if table is None or type(amount) is not int:
+                        break
+                    units: int = amount
+                    key = asked.tenant
+                    cells = table.young
+                    stored = cells.get(key, -1)
+                    terms = table.terms
+                    base = (now - table.since_us) * terms.drain
+                    if stored < base:
+                        if stored < 0:
+                            break
+                        stored = base
+                    stored += units * terms.unit
+                    if stored - base > terms.watch or units < 1:
+                        denied = self._too_much(table, key, stored - base, units)
+                        if denied is None:
+                            break
+                        return denied
+                    cells[key] = stored
+                    token = self._token + 1
+                    self._token = token
+                    return self._grant(token, claim, self, now, lease_us, holder)
+            decision = self._decide(claim, lease_us, holder, now)
+            if type(decision) is Denied:
+                self.denied[decision.reason] += 1
+            return decision
+        finally:
+            self._leave(None)
+
+    async def admit_soon(
+        self, claim: Claim, lease_s: float = LEASE_S, holder: str = "", report: bool = False
+    ) -> Decision:
+        """Do what `try_admit` does, for tasks. Here because a compiled coroutine costs half."""
+        return self.try_admit(claim, lease_s, holder, report)
 
     def admit(self, claim: Claim, lease_us: int, holder: str) -> Decision:
         """Grant everything the claim asks for, or nothing, in one step.
@@ -46,123 +91,142 @@ class MemoryAdmissionStore(MemoryLeases):
             InvalidClaim: the claim names what no limit knows, or amounts no limit can grant.
             ClaimIdReused: the claim's id was granted for another claim.
         """
-        now = self._now_ns() // 1000 + self._epoch_us
-        self._acquire()
+        self._enter()
         try:
-            now = max(now, self._now_us)
-            self._now_us = now
-            if now >= self._look_us:
-                self.look(now)
-            take = claim.take
-            if len(take) != 1 or claim.hold or claim.id is not None:
-                return self._admit_all(claim, lease_us, holder, now)
-            for resource, units in take.items():
-                tables = self.tables.takes.get(resource) or self.tables.unknown(resource, "take")
-                table = tables[0]
-                if len(tables) > 1 or table.varies or type(units) is not int or units < 1:
-                    return self._admit_all(claim, lease_us, holder, now)
-                key = claim.tenant if table.by_tenant else table.key(claim)
-                cells = table.young
-                stored = cells.get(key, -1)
-                terms = table.terms
-                if stored < 0 or table.kind != RATE:
-                    return self._admit_all(claim, lease_us, holder, now)
-                base = now if terms.drain == 1 else now * terms.drain
-                stored = max(stored, base)
-                stored += units * terms.unit
-                if stored - base > terms.watch:
-                    over = stored - base - terms.ceiling
-                    if over <= 0 or terms.rule.shadow or units * terms.unit > terms.ceiling:
-                        return self._admit_all(claim, lease_us, holder, now)
-                    left = (units * terms.unit - over) // terms.unit
-                    return _denied(table, key, -(-over // terms.drain), left)
-                cells[key] = stored
-            return self._grant(claim, lease_us, holder, now, ())
+            return self._decide(claim, lease_us, holder, self.catch_up())
         finally:
-            self._unlock()
+            self._leave(None)
 
-    # One loop on purpose: a call for each row would cost as much as the row.
-    def _admit_all(  # noqa: C901, PLR0912
-        self, claim: Claim, lease_us: int, holder: str, now: int
+    # Written out for the same reason.
+    def _decide(  # noqa: C901
+        self, claim: Claim, lease_us: Any, holder: str, now: int
     ) -> Decision:
         """Decide a claim of any shape. The lock is held."""
-        if claim.id is not None:
-            self.tables.policy.check_id(claim)
-            earlier = self.ids.find(claim, claim.id, self)
-            if earlier is not None:
-                return earlier
-        tenant = claim.tenant
-        decided = Decided(self.tables, claim, now)
-        writes = decided.writes
-        takes = self.tables.takes
-        for resource, units in claim.take.items():
-            for table in takes.get(resource) or self.tables.unknown(resource, "take"):
-                key = tenant if table.by_tenant else table.key(claim)
-                terms = self.tables.terms(table, key, now) if table.varies else table.terms
-                if type(units) is not int or units < 1 or units * terms.unit > terms.ceiling:
-                    check_units(f"take.{resource}", units, terms.rule)
-                if table.kind > STOCK:
-                    slide(decided, table, terms, key, units)
-                    continue
-                cells = table.young
-                stored = cells.get(key, -1)
-                if stored < 0:
-                    key = table.enter(key, claim)
-                    stored = table.stored(key)
-                base = 0
-                if table.kind == RATE:
-                    base = now if terms.drain == 1 else now * terms.drain
-                    stored = max(stored, base)
-                stored += units * terms.unit
-                if stored - base > terms.watch:
-                    over = stored - base - terms.ceiling
-                    if not look_closer(decided, table, terms, key, over, units):
-                        continue
-                writes.append((cells, key, stored))
-        rows = hold(decided, claim) if claim.hold else ()
-        if decided.refused is not None:
-            return self._refuse(decided)
-        for cells, key, value in writes:
+        asked: Any = claim
+        tenant, claim_id = asked.tenant, asked.id
+        ids: dict[str, GrantedId] | None = None
+        if claim_id is not None:
+            if type(claim_id) is not str or not 0 < len(claim_id) <= ID_LENGTH_MAX:
+                self.tables.policy.check_id(claim)
+            ids = self._ids.get(tenant)
+            if ids is not None and claim_id in ids:
+                return self.granted_before(claim)
+        draft = Draft(claim, now)
+        if asked.take:
+            self._take(draft)
+        if asked.hold:
+            self._hold(draft)
+        if draft.refused is not None:
+            return self._refusal(draft, draft.refused)
+        writes = iter(draft.writes)
+        # Three at a time; `strict` would be asked at each step, and there is nothing it could find.
+        for cells, key, value in zip(writes, writes, writes):  # noqa: B905
             cells[key] = value
-        if decided.noted:
-            self._tell(decided)
-        return self._grant(claim, lease_us, holder, now, rows)
-
-    def _grant(
-        self, claim: Claim, lease_us: int, holder: str, now: int, rows: tuple[Any, ...]
-    ) -> Granted:
-        self.granted += 1
+        if draft.noted is not None:
+            self._tell(draft.noted)
         token = self._token + 1
-        if token <= now:
-            token = now + 1
         self._token = token
-        lease = Granted(token, claim, self, now, lease_us, holder, rows)
-        if rows or claim.id is not None:
-            self.leases.leases[token] = lease
-            self._look_us = min(self._look_us, now + lease_us)
-            if claim.id is not None:
-                self.ids.remember(lease, claim.tenant, claim.id)
+        held = draft.held
+        lease = self._grant(token, claim, self, now, lease_us, holder, held)
+        if held is not None or claim_id is not None:
+            self._live[token] = lease
+            if now + lease_us < self._look_us:
+                self._look_us = now + lease_us
+            if claim_id is not None:
+                digest = draft.digest if not asked.attributes else asked.digest
+                granted_id = GrantedId(
+                    token, digest, tenant, claim_id, asked.host, asked.user, asked.route
+                )
+                if ids is None:
+                    ids = self._ids[tenant] = {}
+                ids[claim_id] = lease.granted_id = granted_id
         return lease
 
-    def _refuse(self, decided: Decided) -> Denied:
-        table = decided.refused
-        assert table is not None
-        wait_us: int | None = decided.wait_us
-        if table.kind == STOCK:
-            expiry_us = self.leases.next_expiry_us(table)
-            wait_us = None if expiry_us is None else max(1, expiry_us - decided.now_us)
-        return _denied(table, decided.key, wait_us, decided.left)
+    def _take(self, draft: Draft) -> None:
+        """Judge what a claim takes.
 
-    def _tell(self, decided: Decided) -> None:
+        What can simply be had is judged here: a call for each row would cost as much as the row.
+        """
+        asked: Any = draft.claim
+        take: dict[Any, Any] = asked.take
+        now, writes, takes = draft.now_us, draft.writes, self._takes
+        for resource, amount in take.items():
+            table = takes.get(resource)
+            if table is None or type(amount) is not int or amount < 1:
+                table = self.tables.refuse(resource, "take", amount)
+            units: int = amount
+            draft.digest += table.salt if units == 1 else table.salt * units
+            while table is not None:
+                key = asked.tenant if table.by_tenant else table.pick(asked)
+                terms = self.tables.terms(table, key, now) if table.varies else table.terms
+                cells = table.young
+                stored = cells.get(key, -1)
+                there = stored >= 0
+                base = (now - table.since_us) * terms.drain if terms.drain else 0
+                if stored < base:
+                    stored = base
+                stored += units * terms.unit
+                if there and stored - base <= terms.watch:
+                    writes.append(cells)
+                    writes.append(key)
+                    writes.append(stored)
+                else:
+                    look_closer(draft, table, terms, key, units)
+                table = table.also
+
+    def _hold(self, draft: Draft) -> None:
+        """Judge what a claim holds, and note what its lease has to give back."""
+        asked: Any = draft.claim
+        hold: dict[Any, Any] = asked.hold
+        writes, holds = draft.writes, self._holds
+        for resource, amount in hold.items():
+            table = holds.get(resource)
+            if table is None or type(amount) is not int or amount < 1:
+                table = self.tables.refuse(resource, "hold", amount)
+            units: int = amount
+            draft.digest += table.salt if units == 1 else table.salt * units
+            while table is not None:
+                key = asked.tenant if table.by_tenant else table.pick(asked)
+                terms = table.terms
+                if table.varies:
+                    terms = self.tables.terms(table, key, draft.now_us)
+                cells = table.young
+                stored = cells.get(key, -1)
+                if 0 <= stored <= terms.watch - units:
+                    writes.append(cells)
+                    writes.append(key)
+                    writes.append(stored + units)
+                    draft.held = Held(table, key, units, draft.held)
+                else:
+                    look_closer(draft, table, terms, key, units)
+                table = table.also
+
+    def _too_much(self, table: Table, tenant: str, level: int, units: int) -> Denied | None:
+        """Return the refusal of a tenant's only rate; None if the claim needs a closer look.
+
+        `level` is what its cell would be at, with the cost.
+        """
+        terms = table.terms
+        over, cost = level - terms.ceiling, units * terms.unit
+        if over <= 0 or terms.rule.shadow or not 0 < cost <= terms.ceiling:
+            return None
+        self.denied[table.reason] += 1
+        left = (cost - over) // terms.unit if cost > over else 0
+        return Denied(table.reason, table.name, (tenant,), left, -(-over // terms.drain), True)
+
+    def _refusal(self, draft: Draft, table: Table) -> Denied:
+        wait_us: int | None = draft.wait_us
+        timed = table.kind != STOCK
+        if not timed:
+            expiry_us = self.leases.next_expiry_us(table, self._token)
+            wait_us = None if expiry_us is None else max(1, expiry_us - draft.now_us)
+        scope = scope_under(table, draft.key)
+        return Denied(table.reason, table.name, scope, draft.left, wait_us, timed)
+
+    def _tell(self, noted: list[tuple[Table, object, int]]) -> None:
         """Count what a shadow would have refused, and say what came near."""
-        for table, key, left in decided.noted:
+        for table, key, left in noted:
             if left < 0:
                 self.shadowed[table.name] = self.shadowed.get(table.name, 0) + 1
             elif self._near is not None:
                 self._near(table.name, scope_under(table, key), left)
-
-
-def _denied(table: Table, key: object, wait_us: int | None, left: int) -> Denied:
-    scope = scope_under(table, key)
-    timed = table.kind != STOCK
-    return Denied(table.reason, table.name, scope, max(0, left), wait_us, timed)

@@ -32,7 +32,7 @@ class MemoryInspection:
             wait_us = verdict.wait_us
             table = store.tables.by_name[cell.limit]
             if rule.kind == STOCK:
-                expiry_us = store.leases.next_expiry_us(table)
+                expiry_us = store.leases.next_expiry_us(table, store.newest)
                 wait_us = None if expiry_us is None else max(1, expiry_us - now_us)
             timed = rule.kind != STOCK
             return Denied(table.reason, cell.limit, cell.scope, verdict.remaining, wait_us, timed)
@@ -63,7 +63,7 @@ class MemoryInspection:
             ask = store.tables.policy.one(limit, claim, units, now_us)
             (row, *_), cell = self._rows(ask, now_us), ask.cells[0]
             table = store.tables.by_name[limit]
-            key = table.enter(key_of(cell.scope), claim)
+            key = table.enter(key_of(cell.scope), cell.scope, table.terms)
             amount = units if row.rule.length_us else units * row.rule.unit
             past = (now_us, units) if row.rule.length_us and row.rule.unit == 1 and units else ()
             table.store(key, Level(amount, now_us, past), now_us)
@@ -73,7 +73,8 @@ class MemoryInspection:
         store = self.store
         with store.lock:
             store.catch_up()
-            return None if claim.id is None else store.ids.find(claim, claim.id, store)
+            known = claim.id is not None and store.ids.find(claim) is not None
+            return store.granted_before(claim) if known else None
 
     def leases_active(self) -> int:
         """See `AdmissionInspect.leases_active`."""

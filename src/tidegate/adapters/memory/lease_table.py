@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from typing import Final
 
 from tidegate.adapters.memory.cells import Table
+from tidegate.adapters.memory.records import Held
 from tidegate.domain.decision import Granted
 from tidegate.domain.lease import Lease
 
-STALE_SPARE = 1_000
-LOOKED_AT_MAX = 128
-SETTLE_US = 100_000
+STALE_SPARE: Final = 1_000
+LOOKED_AT_MAX: Final = 64
+SETTLE_US: Final = 100_000
 """A lease this old goes into the heap of expiries; most are given back before, and never do."""
+KEY_BITS: Final = 64
+"""An entry of that heap is one number, a third of a tuple: the expiry, and below it the key."""
 
 
 class LeaseTable:
@@ -22,13 +26,15 @@ class LeaseTable:
     end. Only leases that have lived through a look are put in order of their expiry.
     """
 
-    __slots__ = ("_expiries", "_keys", "_sorted_to", "leases")
+    __slots__ = ("_expiries", "_hints", "_keys", "_moves", "_sorted_to", "leases")
 
     def __init__(self) -> None:
         self.leases: dict[int, Granted] = {}
-        self._expiries: list[tuple[int, int]] = []
+        self._expiries: list[int] = []
         self._keys: dict[str, int] = {}
         self._sorted_to: int = 0
+        self._moves: int = 0
+        self._hints: dict[str, tuple[int, int, int, int | None]] = {}
 
     def find(self, lease_id: str, prefix: str) -> Granted | None:
         """Return a live lease by its id; `prefix` is what own ids begin with."""
@@ -43,10 +49,11 @@ class LeaseTable:
 
     def adopt(self, lease: Granted) -> None:
         """Keep a lease of an earlier process, whose token may be one of ours."""
-        key = -len(self._keys) - 1
+        self._moves += 1
+        key = -self._moves
         self._keys[lease.known_as] = key
         self.leases[key] = lease
-        heapq.heappush(self._expiries, (lease.expires_us, key))
+        self._push(key, lease)
 
     def get(self, lease: Lease) -> Granted | None:
         """Return the live lease that this is a copy of, or is."""
@@ -60,20 +67,28 @@ class LeaseTable:
             return self.leases.pop(self._keys.pop(lease.known_as, 0), None)
         return self.leases.pop(lease.fencing_token, None)
 
-    def next_expiry_us(self, table: Table) -> int | None:
+    def next_expiry_us(self, table: Table, newest: int) -> int | None:
         """When a lease with units of this table expires next; None if there is none.
 
         Among many leases it is when any of the older ones expires: quick, and good for a hint.
+        What was found stands until there is another lease, or one less, or one was renewed, so
+        that a flood of refusals does not look again each time.
         """
-        if len(self.leases) > LOOKED_AT_MAX:
-            return self._expiries[0][0] if self._expiries else None
-        return min(
-            (lease.expires_us for lease in self.leases.values() if table in lease.rows),
-            default=None,
-        )
+        count = len(self.leases)
+        if count > LOOKED_AT_MAX:
+            return self._expiries[0] >> KEY_BITS if self._expiries else None
+        hint = self._hints.get(table.name)
+        if hint is None or hint[:3] != (newest, count, self._moves):
+            expiry_us = min(
+                (lease.expires_us for lease in self.leases.values() if _holds(lease, table)),
+                default=None,
+            )
+            hint = self._hints[table.name] = (newest, count, self._moves, expiry_us)
+        return hint[3]
 
     def moved(self, lease: Granted) -> None:
         """Note that a lease expires at another time than before."""
+        self._moves += 1
         key = self._keys[lease.known_as] if lease.known_as else lease.fencing_token
         self._push(key, lease)
 
@@ -88,9 +103,8 @@ class LeaseTable:
             newest = max(newest, token)
             self._push(token, self.leases[token])
         self._sorted_to = newest
-        while self._expiries and self._expiries[0][0] <= now_us:
-            _, token = heapq.heappop(self._expiries)
-            lease = self.leases.get(token)
+        while self._expiries and self._expiries[0] >> KEY_BITS <= now_us:
+            lease = self.leases.get(_key(heapq.heappop(self._expiries)))
             if lease is not None and lease.expires_us <= now_us:
                 self.pop(lease)
                 yield lease
@@ -99,14 +113,31 @@ class LeaseTable:
         """Return when to look again if no lease is granted that expires before."""
         if not self.leases:
             return now_us + SETTLE_US
-        return min(self._expiries[0][0], now_us + SETTLE_US)
+        return min(self._expiries[0] >> KEY_BITS, now_us + SETTLE_US)
 
     def _push(self, key: int, lease: Granted) -> None:
-        heapq.heappush(self._expiries, (lease.expires_us, key))
+        heapq.heappush(self._expiries, _entry(key, lease))
         # Released leases leave their entry behind; drop those before they outnumber the live.
         if len(self._expiries) > 2 * len(self.leases) + STALE_SPARE:
-            live = self.leases
-            self._expiries = [
-                (live[token].expires_us, token) for _, token in set(self._expiries) if token in live
-            ]
+            keys = {_key(entry) for entry in self._expiries}
+            self._expiries = [_entry(key, self.leases[key]) for key in keys if key in self.leases]
             heapq.heapify(self._expiries)
+
+
+def _entry(key: int, lease: Granted) -> int:
+    return (lease.expires_us << KEY_BITS) + (key & (1 << KEY_BITS) - 1)
+
+
+def _key(entry: int) -> int:
+    """Return the key of an entry; those of adopted leases are below 0."""
+    key = entry & (1 << KEY_BITS) - 1
+    return key - (1 << KEY_BITS) if key >> KEY_BITS - 1 else key
+
+
+def _holds(lease: Granted, table: Table) -> bool:
+    held: Held | None = lease.rows
+    while held is not None:
+        if held.table is table:
+            return True
+        held = held.more
+    return False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from tidegate.adapters.memory.cells import Table, key_of
+from tidegate.adapters.memory.records import Held
 from tidegate.adapters.memory.tables import Tables
 from tidegate.domain.admission import aged, fallen, risen
 from tidegate.domain.ask import scope_of
@@ -27,19 +27,22 @@ def adjust(tables: Tables, lease: Lease, actual: Mapping[str, int], now_us: int)
         if type(units) is not int or units < 0:
             raise InvalidClaim(f"actual.{resource}", units, "an integer >= 0")
     for resource, units in actual.items():
-        for table in tables.takes.get(resource, ()):
+        table = tables.takes.get(resource)
+        while table is not None:
             _move(tables, table, lease, units - taken[resource], now_us)
+            table = table.also
 
 
 def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int) -> Granted:
     """Count what a lease of an earlier process holds, and return it as one of ours."""
-    rows: list[Any] = []
+    held: Held | None = None
     for resource, units in record.claim.hold.items():
         for limit in tables.policy.named(resource, "hold"):
             table = tables.by_name[limit.name]
-            key = table.enter(key_of(scope_of(limit, record.claim)), record.claim)
+            scope = scope_of(limit, record.claim)
+            key = table.enter(key_of(scope), scope, table.terms)
             table.young[key] = table.young.get(key, 0) + units
-            rows += (table, key, units)
+            held = Held(table, key, units, held)
     granted_us = record.granted_us or now_us
     return Granted(
         record.fencing_token,
@@ -48,7 +51,7 @@ def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int)
         granted_us,
         record.expires_us - granted_us,
         record.holder,
-        tuple(rows),
+        held,
         known_as=record.id,
     )
 

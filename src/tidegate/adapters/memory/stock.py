@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tidegate.adapters.memory.cells import Table, Terms
+from tidegate.adapters.memory.records import Held
 from tidegate.domain.rows import COHORT
 
 if TYPE_CHECKING:
-    from tidegate.adapters.memory.rows import Decided
+    from tidegate.adapters.memory.rows import Draft
 
 
 def lend(  # noqa: PLR0917
-    decided: Decided, table: Table, terms: Terms, key: object, stored: int, units: int
+    draft: Draft, table: Table, terms: Terms, key: object, stored: int, units: int
 ) -> bool:
     """Ask the cohort for what a member holds beyond the units it keeps to itself.
 
     Args:
-        decided: What is known of the claim.
+        draft: What is known of the claim.
         table: The capacity.
         terms: The member's own numbers.
         key: The member's cell.
@@ -30,29 +31,24 @@ def lend(  # noqa: PLR0917
     kept = terms.rule.kept
     passed = max(0, stored - kept) - max(0, stored - units - kept)
     own = str(key)
-    found = decided.tables.policy.cohort(table.limit, own)
-    if not passed or found is None:
+    cohort = table.policy.cohort(table.limit, own)
+    if not passed or cohort is None:
         return True
-    name, rule, kept_by = found
+    name, rule, kept_by = cohort
     lent = max(0, stored - units - kept)
     for member, units_kept in kept_by.items():
         if member != own:
             lent += max(0, table.young.get(member, 0) - units_kept)
     if lent + passed > rule.ceiling:
-        decided.refuse(table, (COHORT, name), -1, max(0, rule.ceiling - lent))
+        draft.refuse(table, (COHORT, name), -1, max(0, rule.ceiling - lent))
         return False
     return True
 
 
-def give_back(rows: tuple[Any, ...]) -> None:
-    """Give back what a lease holds: table, key and units of each row, flat."""
-    for index in range(0, len(rows), 3):
-        table: Table = rows[index]
-        key: object = rows[index + 1]
-        units: int = rows[index + 2]
-        cells = table.young
-        left = cells.get(key, 0) - units
-        if left > 0:
-            cells[key] = left
-        else:
-            cells.pop(key, None)
+def give_back(held: Held | None) -> None:
+    """Give back what a lease holds."""
+    while held is not None:
+        cells = held.table.young
+        left = cells.get(held.key, 0) - held.units
+        cells[held.key] = left if left > 0 else 0
+        held = held.more

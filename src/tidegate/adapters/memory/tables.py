@@ -6,17 +6,28 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from tidegate.adapters.memory.cells import TERMS_MAX, Table, Terms, scope_under
+from tidegate.adapters.memory.cells import (
+    STOCK_TURN_US,
+    TERMS_MAX,
+    Table,
+    Terms,
+    rescaled,
+    scope_under,
+)
 from tidegate.domain.admission import window_of
+from tidegate.domain.ask import check_units
 from tidegate.domain.limit import Capacity
 from tidegate.domain.policy import Policy
-from tidegate.domain.rule import RATE, STOCK, WINDOW
+from tidegate.domain.rule import RATE, WINDOW
 
 NEVER_US = 2**62
 
 
 class Tables:
     """Every table by the resource its limit is on. Not locked: its owner is.
+
+    `lone` are the resources with a single limit, if it is a rate per tenant, the same for all;
+    most claims need no more. `rates`, by name, are all rates that are the same for all.
 
     Windows are computed for the wall clock and kept in the store's time, which never steps: the
     difference is asked for when a window turns, and at least once a minute.
@@ -27,9 +38,11 @@ class Tables:
     """
 
     def __init__(self, skew_us: Callable[[], int], watches: bool) -> None:
-        self.takes: dict[str, tuple[Table, ...]] = {}
-        self.holds: dict[str, tuple[Table, ...]] = {}
+        self.takes: dict[str, Table] = {}
+        self.holds: dict[str, Table] = {}
         self.by_name: dict[str, Table] = {}
+        self.lone: dict[str, Table] = {}
+        self.rates: dict[str, Table] = {}
         self.policy: Policy = Policy(())
         self._skew_us: Callable[[], int] = skew_us
         self._watches: bool = watches
@@ -37,24 +50,35 @@ class Tables:
     def bind(self, policy: Policy, now_us: int) -> None:
         """Put other limits in force. What was spent and what is held stays, in units."""
         before, self.policy = self.policy, policy
-        takes: dict[str, list[Table]] = {}
-        holds: dict[str, list[Table]] = {}
-        for limit in policy.limits:
+        takes: dict[str, Table] = {}
+        holds: dict[str, Table] = {}
+        for limit in reversed(policy.limits):
             scope = ("",) * len(limit.per)
             terms = self._new_terms(limit.name, scope, now_us)
             table = self.by_name.get(limit.name)
             if table is None or table.limit.per != limit.per or table.kind != terms.rule.kind:
-                table = self.by_name[limit.name] = Table(limit, terms)
+                table = self.by_name[limit.name] = Table(limit, terms, policy, now_us)
             elif table.limit is not limit or policy.cohort_of is not before.cohort_of:
                 # Not those that `with_limit` left as they were: there may be many cells.
                 self._change(table, terms, now_us)
-            table.limit = limit
+            table.limit, table.policy = limit, policy
             table.varies = policy.varies(limit)
             table.turns_us = now_us if table.kind == WINDOW else table.turns_us
             side = holds if isinstance(limit, Capacity) else takes
-            side.setdefault(limit.resource, []).append(table)
-        self.takes = {resource: tuple(tables) for resource, tables in takes.items()}
-        self.holds = {resource: tuple(tables) for resource, tables in holds.items()}
+            table.also = side.get(limit.resource)
+            side[limit.resource] = table
+        self.takes, self.holds = takes, holds
+        self.rates = {
+            limit.name: table
+            for limit in policy.limits
+            for table in [self.by_name[limit.name]]
+            if table.kind == RATE and not table.varies
+        }
+        self.lone = {
+            resource: table
+            for resource, table in takes.items()
+            if table.also is None and table.by_tenant and table.name in self.rates
+        }
 
     def terms(self, table: Table, key: object, now_us: int) -> Terms:
         """Return the numbers at a key of a table whose limit varies."""
@@ -68,17 +92,17 @@ class Tables:
             table.forget_us = max(table.forget_us, found.rule.forget_us)
         return found
 
-    def unknown(self, resource: str, field: str) -> tuple[Table, ...]:
-        """Raise InvalidClaim that names the resources there are."""
-        self.policy.named(resource, field)
-        return ()
+    def refuse(self, resource: str, side: str, units: int) -> Table:
+        """Raise InvalidClaim: naming the resources there are, or the amounts there may be."""
+        limit = self.policy.named(resource, side)[0]
+        table = self.by_name[limit.name]
+        check_units(f"{side}.{resource}", units, table.terms.rule)
+        return table
 
     def turn(self, now_us: int) -> int:
         """Turn every table that is due; return when the next one is."""
         soonest_us = NEVER_US
         for table in self.by_name.values():
-            if table.kind == STOCK:
-                continue
             if table.turns_us <= now_us:
                 if table.kind == WINDOW:
                     self._turn_window(table, now_us)
@@ -113,8 +137,12 @@ class Tables:
         varied = table.varied
         table.varied = {}
         if table.kind == RATE:
-            for cells in (table.young, table.old):
-                for key in cells:
+            table.indebted = True
+            for cells, since_us in (
+                (table.young, table.since_us),
+                (table.old, table.old_since_us),
+            ):
+                for key, stored in cells.items():
                     old = varied.get(key, table.terms)
                     new = terms
                     if self.policy.varies(table.limit):
@@ -122,6 +150,6 @@ class Tables:
                         new = self._new_terms(table.name, scope, now_us)
                         table.varied[key] = new
                     if (old.unit, old.drain) != (new.unit, new.drain):
-                        table.rescale(cells, key, old, new, now_us)
+                        cells[key] = rescaled(stored, old, new, now_us - since_us)
         table.terms = terms
-        table.forget_us = terms.rule.forget_us
+        table.forget_us = terms.rule.forget_us or STOCK_TURN_US
