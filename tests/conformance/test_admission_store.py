@@ -174,6 +174,16 @@ def test_a_voided_grant_frees_its_claim_id_and_puts_back_what_it_took(gate: Gate
     assert not granted(gate.admit_sync(claim)).repeated
 
 
+def test_a_grant_that_a_retry_has_heard_of_is_the_retrys(gate: Gate) -> None:
+    first = granted(gate.admit_sync(browsers(3, id="a")))
+    again = granted(gate.admit_sync(browsers(3, id="a")))
+    assert again.repeated
+    gate.void_lease(first)
+    refused(gate.admit_sync(browsers(1)))
+    assert again.release()
+    granted(gate.admit_sync(browsers(3)))
+
+
 def test_fencing_tokens_grow_also_when_the_clock_does_not(gate: Gate, clock: FakeClock) -> None:
     tokens = []
     for step_us in (0, 0, -1_000_000, 2_000_000):

@@ -62,7 +62,10 @@ class AdmissionStore(LeaseOwner, Protocol):
         ...
 
     def void(self, lease: Lease) -> bool:
-        """Take back a grant whose holder never heard of it, with all it took; free its id."""
+        """Take back a grant whose holder never heard of it, with all it took; free its id.
+
+        False if it is not live, or if a retry has heard of it: then it is the retry's.
+        """
         ...
 
     def reclaim(self) -> list[LeaseRecord]:

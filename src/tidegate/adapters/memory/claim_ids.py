@@ -41,6 +41,7 @@ class ClaimIds:
             found.digest,
         ):
             raise ClaimIdReused("id", claim.id, "the claim it was first granted for")
+        found.told = True
         return found
 
     def remember(self, lease: Granted, claim_id: str) -> None:

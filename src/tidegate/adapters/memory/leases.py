@@ -185,9 +185,15 @@ class MemoryLeases:
         return True
 
     def void(self, lease: Lease) -> bool:
-        """Take back a grant whose holder never heard of it, with all it took; free its id."""
+        """Take back a grant whose holder never heard of it, with all it took; free its id.
+
+        False if it is not live, or if a retry has heard of it: then it is the retry's.
+        """
         self._enter()
         try:
+            live = self.leases.get(lease)
+            if live is not None and live.granted_id is not None and live.granted_id.told:
+                return False
             kept = self.leases.pop(lease)
             if kept is None and (lease.rows is not None or lease.claim.id is not None):
                 return False

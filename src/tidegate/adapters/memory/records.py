@@ -25,7 +25,8 @@ class Held(msgspec.Struct, frozen=True, gc=False):
 class GrantedId(msgspec.Struct, gc=False):
     """What is needed of a grant to answer a retry of its claim; `ended_us` when its lease ended.
 
-    Not the claim itself: with its amounts that is four times as large.
+    Not the claim itself: with its amounts that is four times as large. `told`: a retry has been
+    told of the grant, so it is no longer its first asker's alone.
     """
 
     fencing_token: int
@@ -37,3 +38,4 @@ class GrantedId(msgspec.Struct, gc=False):
     route: str | None
     known_as: str = ""
     ended_us: int = 0
+    told: bool = False
