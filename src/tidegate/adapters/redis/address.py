@@ -37,6 +37,8 @@ SOCKET_PATH_BYTES_MAX = 107
 _SCHEMES: dict[str, tuple[Mode, bool]] = {
     "redis": ("standalone", False),
     "rediss": ("standalone", True),
+    "valkey": ("standalone", False),
+    "valkeys": ("standalone", True),
     "unix": ("standalone", False),
     "redis+sentinel": ("sentinel", False),
     "rediss+sentinel": ("sentinel", True),

@@ -62,9 +62,9 @@ local function look(first, last)
     local value = values[c + 1]
     if value then
       levels[size + 1], levels[size + 2], levels[size + 3] = sunpack('<ddd', value)
-      levels[size + 4] = (#value - 24) / 8
+      levels[size + 4] = (#value - 32) / 8
       size = size + 4
-      for at = 25, #value, 8 do
+      for at = 33, #value, 8 do
         size = size + 1
         levels[size] = sunpack('<d', value, at)
       end

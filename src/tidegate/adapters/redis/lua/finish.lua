@@ -5,32 +5,44 @@ local names_woken = rest and rest.woken() or {}
 
 local lasting = {}
 
--- Return for how many milliseconds a level can still decide anything.
-local function lasts(rule, level, at)
+-- Return for how long from now a level can decide anything.
+local function matters_us(rule, level, at)
+  local kind = rule[1]
+  if kind == RATE then return quotient_up(level, rule[4]) + at - now end
+  if kind == STOCK then return level > 0 and LEVELS_US - REFRESH_US or 0 end
+  return (rule[10] > 0 and rule[10] or LEVELS_US) + at - now
+end
+
+-- Return for how long a key is made that is to be there for at least so long: for some time more,
+-- in which it takes new levels as it is.
+local function lasts_us(rule, least)
   local kind, forget = rule[1], rule[10]
-  if kind == STOCK then return level > 0 and LEVELS_MS or ms(0) end
-  if forget == 0 then return LEVELS_MS end
-  if at > now or (kind == RATE and level > rule[2]) then
-    -- A level that was charged beyond its ceiling drains for longer than a full one.
-    if kind == RATE then forget = math.max(forget, quotient_up(level, rule[4])) end
-    return ms(forget + at - now)
-  end
-  local found = lasting[rule]
-  if not found then
-    found = ms(forget)
-    lasting[rule] = found
-  end
-  return found
+  if kind == STOCK then return least > 0 and LEVELS_US or IDLE_US end
+  if forget < least then forget = least end
+  return forget + (forget < SLACK_US and forget or SLACK_US)
 end
 
 for c, rule in pairs(D) do
-  call('SET', keys[c + 1], packed(c), 'PX', lasts(rule, V[c], W[c] or now))
+  local until_us, least = U[c], matters_us(rule, V[c], W[c] or now)
+  local most = lasts_us(rule, least)
+  if until_us and rule[1] <= STOCK and until_us >= now + least and until_us <= now + 2 * most then
+    call('SETRANGE', keys[c + 1], 0, packed(c, until_us))
+  else
+    local found = lasting[most]
+    if not found then
+      found = ms(most)
+      lasting[most] = found
+    end
+    call('SET', keys[c + 1], packed(c, now + most), 'PX', found)
+  end
 end
 for c, rule in pairs(E) do
   if not D[c] then
     local value = values[c + 1]
     local level, at = sunpack('<dd', value)
-    call('SET', keys[c + 1], value, 'PX', lasts(rule, level, at > now and at or now))
+    local most = lasts_us(rule, matters_us(rule, level, at > now and at or now))
+    local changed = {value:sub(1, 24), spack('<d', now + most), value:sub(33)}
+    call('SET', keys[c + 1], table.concat(changed), 'PX', ms(most))
   end
 end
 if next(HD) then save_held(member, H, HD) end

@@ -1,13 +1,14 @@
 -- The levels of cells.
 --
--- values[c + 1] is what the store holds: amount, instant, ticks of a unit, and what a sliding
--- window remembers besides. V[c] is what the level takes up now by the rule R[c]: it is aged once,
--- however many claims of the batch touch it. W[c] is its instant if that lies ahead of a clock that
--- has stepped back; Z[c] what a sliding window remembers, or when a capacity was last taken; ZV[c]
--- how much of V[c] is in a log already. While D[c] is set, V[c] is newer than values[c + 1], and
--- D[c] is R[c]. E[c] is the rule of a value that has changed, but not by V[c].
+-- values[c + 1] is what the store holds: amount, instant, ticks of a unit, until when the key is
+-- there at least, and what a sliding window remembers besides. V[c] is what the level takes up now
+-- by the rule R[c]: it is aged once, however many claims of the batch touch it. W[c] is its instant
+-- if that lies ahead of a clock that has stepped back; Z[c] what a sliding window remembers, or
+-- when a capacity was last taken; ZV[c] how much of V[c] is in a log already. While D[c] is set,
+-- V[c] is newer than values[c + 1], and D[c] is R[c]. E[c] is the rule of a value that has changed,
+-- but not by V[c]. U[c] is until when the key is there, if it is.
 
-local V, R, W, Z, ZV, D, E = {}, {}, {}, {}, {}, {}, {}
+local V, R, W, Z, ZV, D, E, U = {}, {}, {}, {}, {}, {}, {}, {}
 local freed = {}
 -- A capacity whose rule nobody has named.
 local ANY_STOCK = {STOCK, MAX, 1, 0, {0, 0, 0}, 0, -1, 0, false, 0}
@@ -36,25 +37,26 @@ local function log_taken(c)
   ZV[c] = V[c]
 end
 
-local function packed(c)
+-- Return a level as the store holds it, in a key that is there until then.
+local function packed(c, until_us)
   local rule = D[c]
-  local kind, at, amount = rule[1], W[c] or now, V[c]
-  if kind < STOCK then return spack('<ddd', amount, at, rule[3]) end
-  if kind == STOCK then return spack('<ddd', amount, Z[c], rule[3]) end
+  local kind, at, amount, unit = rule[1], W[c] or now, V[c], rule[3]
+  if kind < STOCK then return spack('<dddd', amount, at, unit, until_us) end
+  if kind == STOCK then return spack('<dddd', amount, Z[c], unit, until_us) end
   if kind == LOG then
     log_taken(c)
-    return spack('<ddd', amount, at, rule[3]) .. Z[c]
+    return spack('<dddd', amount, at, unit, until_us) .. Z[c]
   end
   local older, length = Z[c], rule[6]
-  if not older then return spack('<ddd', amount / length, at, rule[3]) end
+  if not older then return spack('<dddd', amount / length, at, unit, until_us) end
   amount = (amount - older * (length - fmod(at, length))) / length
-  return spack('<dddd', amount, at, rule[3], older)
+  return spack('<ddddd', amount, at, unit, until_us, older)
 end
 
 local function settle(c)
   local rule = D[c]
   if rule then
-    values[c + 1] = packed(c)
+    values[c + 1] = packed(c, U[c] or 0)
     D[c], E[c] = nil, rule
   end
 end
@@ -62,7 +64,7 @@ end
 local function aged_window(c, rule, amount, from, at, value)
   local length = rule[6]
   if rule[1] == COUNTER then
-    local older = value and #value == 32 and sunpack('<d', value, 25) or nil
+    local older = value and #value == 40 and sunpack('<d', value, 33) or nil
     local turns = quotient(at, length) - quotient(from, length)
     if turns ~= 0 then
       older = turns == 1 and amount > 0 and amount or nil
@@ -71,8 +73,8 @@ local function aged_window(c, rule, amount, from, at, value)
     Z[c] = older
     return amount * length + (older or 0) * (length - fmod(at, length))
   end
-  local first, size = 25, value and #value or 0
-  if size < 40 or size % 16 ~= 8 then
+  local first, size = 33, value and #value or 0
+  if size < 48 or size % 16 ~= 0 then
     Z[c], ZV[c] = '', 0
     return 0
   end
@@ -90,7 +92,10 @@ local function aged(c, rule)
   settle(c)
   local kind, value = rule[1], values[c + 1]
   local amount, from, unit, at = 0, 0, 1, now
-  if value then amount, from, unit = sunpack('<ddd', value) end
+  if value then
+    amount, from, unit, U[c] = sunpack('<dddd', value)
+    if #value > 32 then U[c] = nil end
+  end
   if from > now then at, W[c] = from, from else W[c] = nil end
   if kind == RATE then
     if unit ~= rule[3] and amount > 0 then
