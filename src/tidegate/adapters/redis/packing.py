@@ -26,6 +26,7 @@ from tidegate.domain.batch import (
     Wait,
     Write,
 )
+from tidegate.domain.rule import Rule
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -38,9 +39,17 @@ def pack_batch(batch: Batch) -> tuple[bytes, bytes]:
     """Return the two arguments of the script: the batch, and whose its claims are."""
     packing = _Packing()
     packing.add(batch)
-    head = (batch.member, batch.seq, batch.ttl_us, batch.hello, batch.now_us, batch.rules)
-    lists = (batch.cells, packing.words, tuple(packing.ids), tuple(packing.given))
-    return b"".join(map(_encode, (*head, *lists))), _encode(packing.people)
+    head = (batch.member, batch.seq, batch.ttl_us, batch.hello, batch.now_us)
+    rules = [word for rule in batch.rules for word in _rule(rule)]
+    calls = (rules, batch.cells, packing.words, packing.plain)
+    lists = (tuple(packing.ids), tuple(packing.given))
+    return b"".join(map(_encode, (*head, *calls, *lists))), _encode(packing.people)
+
+
+def _rule(rule: Rule) -> tuple[int, ...]:
+    """Return what the script knows of a rule."""
+    first = (rule.kind, rule.ceiling, rule.unit, rule.drain, *rule.starts_us)
+    return (*first, rule.length_us, rule.kept, rule.shadow, rule.forget_us)
 
 
 class _Packing:
@@ -51,6 +60,7 @@ class _Packing:
         self.people: list[int | str] = []
         self.ids: dict[str, int] = {}
         self.given: dict[int, None] = {}
+        self.plain = True
 
     def add(self, batch: Batch) -> None:
         """Append all calls. The two kinds that most batches consist of are done here, for speed."""
@@ -76,12 +86,14 @@ class _Packing:
                 for cell in held[::2]:
                     self.given[cell] = None
             else:
+                self.plain = False
                 _OTHERS[type(call)](self, call)
 
     def _id(self, claim_id: str) -> int:
         return self.ids.setdefault(claim_id, len(self.ids) + 1) if claim_id else 0
 
     def _admit(self, call: Admit) -> None:
+        self.plain = False
         self.words += (ADMIT, self._id(call.claim_id), call.digest, call.lease_us, call.ticket)
         self.words.append(len(call.parts))
         for part in call.parts:

@@ -1,11 +1,7 @@
 -- The calls, in their order. Most are claims of a few rows, and what is given back: they are
--- applied here. The rest is made ready when a batch needs it, which takes as long as ten claims.
+-- applied here.
 
-local rest
-if #dead > 0 then
-  rest = open_rest()
-  rest.reclaim()
-end
+if #dead > 0 then rest.reclaim() end
 
 local state = APPLIED
 if stale then state = STALE elseif not known and not hello then state = LOST end
@@ -32,7 +28,7 @@ while i <= size do
       if R[c] ~= rule then level = aged(c, rule) end
       local over = level - rule[2] + cost * rule[3]
       if over > 0 and cost > 0 then
-        if rule[9] then
+        if rule[10] then
           refused = -1
           break
         end
@@ -57,7 +53,6 @@ while i <= size do
       answer, i = {3, refused, room, longest}, last + 1
     else
       claims = claims - 1
-      rest = rest or open_rest()
       answer, i = rest[1](i)
     end
   elseif op == 2 then
@@ -77,7 +72,6 @@ while i <= size do
     end
     i = last + 1
   else
-    rest = rest or open_rest()
     answer, i = rest[op](i)
   end
   answers[#answers + 1] = answer

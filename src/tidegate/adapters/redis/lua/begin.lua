@@ -2,8 +2,8 @@
 -- again for a server, and a test compares the two, reply by reply.
 --
 -- KEYS[1]  what the names of all keys begin with; its hash tag puts them into one slot
--- ARGV[1]  MessagePack: member, seq, ttl_us, hello, now_us, rules, cells, calls (flat), claim ids,
---          and the cells that are given back
+-- ARGV[1]  MessagePack: member, seq, ttl_us, hello, now_us, rules (flat), cells, calls (flat),
+--          whether they are claims and returns alone, claim ids, and the cells that are given back
 -- ARGV[2]  MessagePack: tenant, weight, priority of each Admit; read only where somebody waits
 --
 -- Numbers are doubles, and exact below 2^53. `..` and tostring print only 14 digits of them, so
@@ -13,7 +13,8 @@ local APPLIED, LOST, STALE = 0, 1, 2
 
 local P = KEYS[1]
 local META, MEMBERS, QUEUES = P .. 'meta', P .. 'members', P .. 'queues'
-local member, seq, ttl_us, hello, now, rules, names, calls, ids, given = unpack_all(ARGV[1])
+local member, seq, ttl_us, hello, now, rule_words, names, calls, plain, ids, given =
+  unpack_all(ARGV[1])
 local OWN = P .. 'h:' .. member
 
 -- Instants that a test gives do not move the clock by which the server forgets.
@@ -77,10 +78,12 @@ do
   end
 end
 
-local stale = false
-for index = 1, #rules do
-  local rule = rules[index]
-  rules[index - 1] = rule
-  local starts = rule[5]
-  if rule[1] == WINDOW and (now < starts[1] or now >= starts[3]) then stale = true end
+-- A rule is kind, ceiling, unit, drain, three window starts, length, kept, shadow, forget_us. The
+-- first one has the number 0, too.
+local rules, stale = {}, false
+for index = 1, #rule_words, 11 do
+  local rule = {unpack(rule_words, index, index + 10)}
+  rules[(index - 1) / 11] = rule
+  if rule[1] == WINDOW and (now < rule[5] or now >= rule[7]) then stale = true end
+  if rule[10] then plain = false end
 end

@@ -3,10 +3,9 @@
 local function put_back(c, rule, units, taken_at)
   local kind, at = rule[1], W[c] or now
   if kind == WINDOW then
-    local starts = rule[5]
-    if taken_at < (at < starts[2] and starts[1] or starts[2]) then return end
+    if taken_at < (at < rule[6] and rule[5] or rule[6]) then return end
   elseif kind == COUNTER then
-    local length, older = rule[6], Z[c]
+    local length, older = rule[8], Z[c]
     local left = length - fmod(at, length)
     local amount = (V[c] - (older or 0) * left) / length
     local turns = quotient(at, length) - quotient(taken_at, length)

@@ -11,7 +11,7 @@ end
 
 -- Return how much the members of a cohort have of each other, and what is passed on to it.
 local function lent(row, seen, cost)
-  local units, kept = 0, row.child[7]
+  local units, kept = 0, row.child[9]
   for index = row.first, row.last, 2 do
     local theirs = stock(calls[index]) - calls[index + 1]
     if theirs > 0 then units = units + theirs end
@@ -56,7 +56,7 @@ local function refusal(rows, tenant, priority, ticket)
     end
     local over = level - rule[2] + cost * rule[3]
     if cost > 0 and over > 0 then
-      if rule[9] then
+      if rule[10] then
         cost = 0
       else
         local wait_us = row.via >= 0 and -1 or wait_of(c, rule, over)

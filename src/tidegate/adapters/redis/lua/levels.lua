@@ -11,7 +11,7 @@
 local V, R, W, Z, ZV, D, E, U = {}, {}, {}, {}, {}, {}, {}, {}
 local freed = {}
 -- A capacity whose rule nobody has named.
-local ANY_STOCK = {STOCK, MAX, 1, 0, {0, 0, 0}, 0, -1, 0, false, 0}
+local ANY_STOCK = {STOCK, MAX, 1, 0, 0, 0, 0, 0, -1, false, 0}
 
 local function quotient(over, by)
   return (over - fmod(over, by)) / by
@@ -47,7 +47,7 @@ local function packed(c, until_us)
     log_taken(c)
     return spack('<dddd', amount, at, unit, until_us) .. Z[c]
   end
-  local older, length = Z[c], rule[6]
+  local older, length = Z[c], rule[8]
   if not older then return spack('<dddd', amount / length, at, unit, until_us) end
   amount = (amount - older * (length - fmod(at, length))) / length
   return spack('<ddddd', amount, at, unit, until_us, older)
@@ -62,7 +62,7 @@ local function settle(c)
 end
 
 local function aged_window(c, rule, amount, from, at, value)
-  local length = rule[6]
+  local length = rule[8]
   if rule[1] == COUNTER then
     local older = value and #value == 40 and sunpack('<d', value, 33) or nil
     local turns = quotient(at, length) - quotient(from, length)
@@ -80,7 +80,7 @@ local function aged_window(c, rule, amount, from, at, value)
   end
   while first < size do
     local taken_at, units = sunpack('<dd', value, first)
-    if taken_at + length > at then break end
+    if length > at - taken_at then break end
     amount, first = amount - units, first + 16
   end
   Z[c], ZV[c] = value:sub(first), amount
@@ -89,14 +89,16 @@ end
 
 -- Return what a level takes up now, by a rule.
 local function aged(c, rule)
-  settle(c)
+  if D[c] then settle(c) end
   local kind, value = rule[1], values[c + 1]
   local amount, from, unit, at = 0, 0, 1, now
   if value then
-    amount, from, unit, U[c] = sunpack('<dddd', value)
-    if #value > 32 then U[c] = nil end
+    local until_us
+    amount, from, unit, until_us = sunpack('<dddd', value)
+    if #value == 32 then U[c] = until_us end
   end
-  if from > now then at, W[c] = from, from else W[c] = nil end
+  -- In Lua 5.1 it costs a place in a table to set nil where nothing is.
+  if from > now then at, W[c] = from, from elseif W[c] then W[c] = nil end
   if kind == RATE then
     if unit ~= rule[3] and amount > 0 then
       amount = math.min(quotient_up(amount, unit) * rule[3], MAX)
@@ -104,8 +106,7 @@ local function aged(c, rule)
     amount = amount - rule[4] * (at - from)
     if amount < 0 then amount = 0 end
   elseif kind == WINDOW then
-    local starts = rule[5]
-    if from < (at < starts[2] and starts[1] or starts[2]) then amount = 0 end
+    if from < (at < rule[6] and rule[5] or rule[6]) then amount = 0 end
   elseif kind == STOCK then
     Z[c] = from
   else
@@ -137,28 +138,26 @@ local function log_wait(c, rule, over)
   for index = 1, #log, 16 do
     local at, units = sunpack('<dd', log, index)
     over = over - units
-    if over <= 0 then return at + rule[6] - now end
+    if over <= 0 then return rule[8] + (at - now) end
   end
   return -1
 end
 
 local function counter_wait(c, rule, over, at)
-  local length, older = rule[6], Z[c] or 0
+  local length, older = rule[8], Z[c] or 0
   local left = length - fmod(at, length)
   if over <= older * left then return quotient_up(over, older) end
   -- Not within this window: in the next one today's counter is the older one, and fades.
   return left + quotient_up(over - older * left, (V[c] - older * left) / length)
 end
 
+-- Sums are taken in an order that keeps each of them small enough to be exact.
 -- Return the exact wait until `over` ticks are gone; -1: nobody knows.
 local function wait_of(c, rule, over)
   local kind, at = rule[1], W[c] or now
-  if kind == RATE then return quotient_up(over, rule[4]) + at - now end
-  if kind == WINDOW then
-    local starts = rule[5]
-    return (at < starts[2] and starts[2] or starts[3]) - now
-  end
-  if kind == COUNTER then return counter_wait(c, rule, over, at) + at - now end
+  if kind == RATE then return quotient_up(over, rule[4]) + (at - now) end
+  if kind == WINDOW then return (at < rule[6] and rule[6] or rule[7]) - now end
+  if kind == COUNTER then return counter_wait(c, rule, over, at) + (at - now) end
   if kind == LOG then return log_wait(c, rule, over) end
   return -1
 end
@@ -194,6 +193,8 @@ local DONE, NOT_DONE = {6, true}, {6, false}
 -- How many claims there were so far, and whether somebody waits at a cell of the batch.
 local claims, queued = 0, false
 local queue_at = {}
+-- Whether it is time to touch what lasts for days.
+local faded = now - fresh_us >= REFRESH_US or fresh_us > now
 if had_queues then
   for first = 1, ids_first, WORDS_MAX do
     local last = math.min(first + WORDS_MAX - 1, ids_first)
