@@ -101,9 +101,10 @@ class AsyncDriver:
                         await self._store.connect()
                         self._connected = True
                     reply = await self._store.apply(batch)
-                except TidegateError as error:
+                except Exception as error:
+                    # Whatever it was: those who wait must hear of it, and the next batch must go.
                     self._connected = False
-                    await self._failed(error)
+                    await self._failed(_known(error))
                     continue
                 self.breaker.succeeded()
                 self._session.replied(reply)
@@ -167,7 +168,8 @@ class SyncDriver:
                 self._store.connect()
                 self._connected = True
             reply = self._store.apply(batch)
-        except TidegateError as error:
+        except Exception as failure:
+            error = _known(failure)
             self._connected = False
             if self.breaker.failed() or not isinstance(error, StoreUnavailable):
                 self._session.given_up(error)
@@ -183,3 +185,11 @@ class SyncDriver:
         self.carry()
         with self._wire:
             self._store.close()
+
+
+def _known(error: Exception) -> TidegateError:
+    """Return an error that callers expect; what a store should not have raised is logged."""
+    if isinstance(error, TidegateError):
+        return error
+    _log.error("the store failed as it should not", exc_info=error)
+    return StoreUnavailable(f"the store failed: {type(error).__name__}")

@@ -198,6 +198,9 @@ class Members:
                     self._look_after(member)
                 except TidegateError:
                     _log.debug("the store gave no sign", exc_info=True)
+                except Exception:
+                    # Without its pulse this process would lose all its leases, whatever broke this.
+                    _log.exception("looking after a member failed")
 
     def _look_after(self, member: Member) -> None:
         session = member.session

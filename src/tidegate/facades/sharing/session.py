@@ -8,6 +8,7 @@ member holds in all, and takes it back when the member has been silent for `ttl_
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from tidegate.domain.batch import APPLIED, LOST, Batch, Call, Reply
 from tidegate.errors import StoreUnavailable, TidegateError
 from tidegate.facades.sharing.holdings import Holdings
 from tidegate.facades.sharing.outbox import Asked, Naming, ignored
+
+_log = logging.getLogger(__name__)
 
 CALLS_MAX = 256
 """Calls in one batch: more would block the store for a millisecond and longer."""
@@ -142,9 +145,14 @@ class Session:
             self._known, self._heard_us, self._stale = True, self._sent_us, 0
             answers, start = reply.answers, 0
             for request in requests:
-                hear = request.late if request.given_up else request.answered
-                hear(answers[start : start + request.count])
+                own = answers[start : start + request.count]
                 start += request.count
+                try:
+                    (request.late if request.given_up else request.answered)(own)
+                except Exception:
+                    # One answer that is not understood keeps no other from its asker.
+                    _log.exception("an answer of the store was not understood")
+                    request.failed(StoreUnavailable("the store's answer was not understood"))
         if batch.member in reply.woken:
             self.woken()
 
