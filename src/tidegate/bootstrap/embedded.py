@@ -87,6 +87,7 @@ class Gate(AdmissionGate):
             policy,
             store=memory.store,
             inspect=memory,
+            rates=memory.store,
             clock=clock or SystemClock(),
             precheck=precheck,
             waiters_max=waiters_max,

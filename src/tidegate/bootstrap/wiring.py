@@ -132,6 +132,7 @@ class Wiring:
             policy,
             store=memory.store,
             inspect=memory,
+            rates=memory.store,
             clock=self.clock,
             precheck=precheck_of(self.tenants, self.pressure, self.shedding),
             stopwatch=self._timed,

@@ -16,12 +16,14 @@ from tidegate.errors import LeaseLost, LeaseUnknown
 from tidegate.facades.desk import Desk, Precheck, Stopwatch
 from tidegate.facades.guards import Guards
 from tidegate.facades.holding import Renewals
+from tidegate.facades.limiter import Limiters
 from tidegate.facades.near import NearEvents, ThenTell
 from tidegate.facades.shares import Shares
 from tidegate.facades.turn import HoldTerms, Turn
 from tidegate.facades.waiting import WaitQueue
 from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore
 from tidegate.ports.clock import Clock
+from tidegate.ports.rate_store import RateStore
 
 WAITERS_MAX = 1_000
 
@@ -29,7 +31,7 @@ Released = Callable[[Lease, Outcome, int], None]
 """Hears a lease that was released, how its work ended, and the time in microseconds."""
 
 
-class AdmissionGate(Guards):
+class AdmissionGate(Guards, Limiters):
     """Decides claims against a policy, with a store that makes each decision one step.
 
     Safe for threads and for tasks of any number of event loops.
@@ -41,6 +43,7 @@ class AdmissionGate(Guards):
         *,
         store: AdmissionStore,
         inspect: AdmissionInspect,
+        rates: RateStore,
         clock: Clock,
         precheck: Precheck | None = None,
         waiters_max: int = WAITERS_MAX,
@@ -48,6 +51,7 @@ class AdmissionGate(Guards):
         near: NearEvents | None = None,
     ) -> None:
         self._store, self._inspect, self._clock = store, inspect, clock
+        self._rates, self._told = rates, None if near is None else near.tell
         self._desk = Desk(
             policy,
             store,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.adapters.memory.cells import Table, scope_under
-from tidegate.adapters.memory.leases import MemoryLeases
+from tidegate.adapters.memory.rates import MemoryRates
 from tidegate.adapters.memory.records import GrantedId, Held
 from tidegate.adapters.memory.rows import Draft, look_closer
 from tidegate.domain.claim import Claim
@@ -22,8 +22,10 @@ from tidegate.domain.policy import ID_LENGTH_MAX
 from tidegate.domain.rule import STOCK
 
 
-class MemoryAdmissionStore(MemoryLeases):
+class MemoryAdmissionStore(MemoryRates):
     """`AdmissionStore` of this process. A restart forgets everything."""
+
+    __slots__ = ()
 
     # Written out: each call of a part of it would cost a tenth of the whole.
     def try_admit(  # noqa: PLR0912
@@ -38,16 +40,17 @@ class MemoryAdmissionStore(MemoryLeases):
         now = self._now_ns() // 1000 + self._epoch_us
         self._enter()
         try:
-            if now < self._now_us:
-                now = self._now_us
+            if now < self.seen_us:
+                now = self.seen_us
             else:
-                self._now_us = now
-            if now >= self._look_us:
+                self.seen_us = now
+            if now >= self.look_us:
                 self.look(now)
             take: dict[Any, Any] = asked.take
             if len(take) == 1 and not asked.hold and asked.id is None:
                 # The short way, of a tenant's only rate whose cell is there already.
-                for resource, amount in take.items():
+                for resource in take:
+                    amount = take[resource]
                     table = self._lone.get(resource)
                     if table is None or type(amount) is not int:
                         break
@@ -63,7 +66,7 @@ class MemoryAdmissionStore(MemoryLeases):
                         stored = base
                     stored += units * terms.unit
                     if stored - base > terms.watch or units < 1:
-                        denied = self._too_much(table, key, stored - base, units)
+                        denied = self.too_much(table, key, stored - base, units)
                         if denied is None:
                             break
                         return denied
@@ -97,10 +100,7 @@ class MemoryAdmissionStore(MemoryLeases):
         finally:
             self._leave(None)
 
-    # Written out for the same reason.
-    def _decide(  # noqa: C901
-        self, claim: Claim, lease_us: Any, holder: str, now: int
-    ) -> Decision:
+    def _decide(self, claim: Claim, lease_us: Any, holder: str, now: int) -> Decision:
         """Decide a claim of any shape. The lock is held."""
         asked: Any = claim
         tenant, claim_id = asked.tenant, asked.id
@@ -118,20 +118,17 @@ class MemoryAdmissionStore(MemoryLeases):
             self._hold(draft)
         if draft.refused is not None:
             return self._refusal(draft, draft.refused)
-        writes = iter(draft.writes)
-        # Three at a time; `strict` would be asked at each step, and there is nothing it could find.
-        for cells, key, value in zip(writes, writes, writes):  # noqa: B905
-            cells[key] = value
-        if draft.noted is not None:
-            self._tell(draft.noted)
+        self.write(draft)
         token = self._token + 1
         self._token = token
         held = draft.held
         lease = self._grant(token, claim, self, now, lease_us, holder, held)
         if held is not None or claim_id is not None:
             self._live[token] = lease
-            if now + lease_us < self._look_us:
-                self._look_us = now + lease_us
+            ends_us: int = lease_us
+            ends_us += now
+            if ends_us < self.look_us:
+                self.look_us = ends_us
             if claim_id is not None:
                 digest = draft.digest if not asked.attributes else asked.digest
                 granted_id = GrantedId(
@@ -149,30 +146,33 @@ class MemoryAdmissionStore(MemoryLeases):
         """
         asked: Any = draft.claim
         take: dict[Any, Any] = asked.take
-        now, writes, takes = draft.now_us, draft.writes, self._takes
+        now, writes, takes, digest = draft.now_us, draft.writes, self._takes, 0
         for resource, amount in take.items():
             table = takes.get(resource)
             if table is None or type(amount) is not int or amount < 1:
                 table = self.tables.refuse(resource, "take", amount)
             units: int = amount
-            draft.digest += table.salt if units == 1 else table.salt * units
+            digest += table.salt if units == 1 else table.salt * units
             while table is not None:
                 key = asked.tenant if table.by_tenant else table.pick(asked)
                 terms = self.tables.terms(table, key, now) if table.varies else table.terms
                 cells = table.young
                 stored = cells.get(key, -1)
-                there = stored >= 0
-                base = (now - table.since_us) * terms.drain if terms.drain else 0
-                if stored < base:
-                    stored = base
-                stored += units * terms.unit
-                if there and stored - base <= terms.watch:
+                fits = stored >= 0
+                if fits:
+                    base = (now - table.since_us) * terms.drain if terms.drain else 0
+                    if stored < base:
+                        stored = base
+                    stored += units * terms.unit
+                    fits = stored - base <= terms.watch
+                if fits:
                     writes.append(cells)
                     writes.append(key)
                     writes.append(stored)
                 else:
                     look_closer(draft, table, terms, key, units)
                 table = table.also
+        draft.digest = digest
 
     def _hold(self, draft: Draft) -> None:
         """Judge what a claim holds, and note what its lease has to give back."""
@@ -201,19 +201,6 @@ class MemoryAdmissionStore(MemoryLeases):
                     look_closer(draft, table, terms, key, units)
                 table = table.also
 
-    def _too_much(self, table: Table, tenant: str, level: int, units: int) -> Denied | None:
-        """Return the refusal of a tenant's only rate; None if the claim needs a closer look.
-
-        `level` is what its cell would be at, with the cost.
-        """
-        terms = table.terms
-        over, cost = level - terms.ceiling, units * terms.unit
-        if over <= 0 or terms.rule.shadow or not 0 < cost <= terms.ceiling:
-            return None
-        self.denied[table.reason] += 1
-        left = (cost - over) // terms.unit if cost > over else 0
-        return Denied(table.reason, table.name, (tenant,), left, -(-over // terms.drain), True)
-
     def _refusal(self, draft: Draft, table: Table) -> Denied:
         wait_us: int | None = draft.wait_us
         timed = table.kind != STOCK
@@ -222,11 +209,3 @@ class MemoryAdmissionStore(MemoryLeases):
             wait_us = None if expiry_us is None else max(1, expiry_us - draft.now_us)
         scope = scope_under(table, draft.key)
         return Denied(table.reason, table.name, scope, draft.left, wait_us, timed)
-
-    def _tell(self, noted: list[tuple[Table, object, int]]) -> None:
-        """Count what a shadow would have refused, and say what came near."""
-        for table, key, left in noted:
-            if left < 0:
-                self.shadowed[table.name] = self.shadowed.get(table.name, 0) + 1
-            elif self._near is not None:
-                self._near(table.name, scope_under(table, key), left)

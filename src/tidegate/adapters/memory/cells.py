@@ -41,13 +41,14 @@ class Terms:
     A level above `watch` needs a closer look: it may be near the ceiling, or lent by others.
     """
 
-    __slots__ = ("ceiling", "drain", "rule", "unit", "watch")
+    __slots__ = ("ceiling", "drain", "rule", "shadow", "unit", "watch")
 
     def __init__(self, rule: Rule, watches: bool) -> None:
         self.rule: Rule = rule
         self.ceiling: int = rule.ceiling
         self.unit: int = rule.unit
         self.drain: int = rule.drain
+        self.shadow: bool = rule.shadow
         self.watch: int = min(rule.near - 1, rule.ceiling) if watches else rule.ceiling
         if rule.kept >= 0:
             self.watch = -1

@@ -87,7 +87,7 @@ def look_closer(draft: Draft, table: Table, terms: Terms, key: object, units: in
     level = stored - base if stored > base else 0
     over = level + cost - terms.ceiling
     if over > 0:
-        if terms.rule.shadow:
+        if terms.shadow:
             draft.note(table, key, -1)
             return
         wait_us = -1

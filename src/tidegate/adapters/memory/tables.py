@@ -27,7 +27,8 @@ class Tables:
     """Every table by the resource its limit is on. Not locked: its owner is.
 
     `lone` are the resources with a single limit, if it is a rate per tenant, the same for all;
-    most claims need no more. `rates`, by name, are all rates that are the same for all.
+    most claims need no more. By name, `timed` are the limits in force that are taken from, and
+    `rates` those of them that are rates and the same for all.
 
     Windows are computed for the wall clock and kept in the store's time, which never steps: the
     difference is asked for when a window turns, and at least once a minute.
@@ -42,6 +43,7 @@ class Tables:
         self.holds: dict[str, Table] = {}
         self.by_name: dict[str, Table] = {}
         self.lone: dict[str, Table] = {}
+        self.timed: dict[str, Table] = {}
         self.rates: dict[str, Table] = {}
         self.policy: Policy = Policy(())
         self._skew_us: Callable[[], int] = skew_us
@@ -68,10 +70,14 @@ class Tables:
             table.also = side.get(limit.resource)
             side[limit.resource] = table
         self.takes, self.holds = takes, holds
-        self.rates = {
-            limit.name: table
+        self.timed = {
+            limit.name: self.by_name[limit.name]
             for limit in policy.limits
-            for table in [self.by_name[limit.name]]
+            if not isinstance(limit, Capacity)
+        }
+        self.rates = {
+            name: table
+            for name, table in self.timed.items()
             if table.kind == RATE and not table.varies
         }
         self.lone = {
