@@ -49,8 +49,7 @@ class MemoryAdmissionStore(MemoryRates):
             take: dict[Any, Any] = asked.take
             if len(take) == 1 and not asked.hold and asked.id is None:
                 # The short way, of a tenant's only rate whose cell is there already.
-                for resource in take:
-                    amount = take[resource]
+                for resource, amount in take.items():
                     table = self._lone.get(resource)
                     if table is None or type(amount) is not int:
                         break
