@@ -13,6 +13,7 @@ from tests.conformance.worlds import WorldStore
 from tests.integration.redis_admission import NOW_US, named
 from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
 from tidegate.domain.batch import (
+    Adjust,
     Admit,
     Adopt,
     Batch,
@@ -28,7 +29,7 @@ from tidegate.domain.batch import (
     Write,
 )
 from tidegate.domain.rule import RATE, STOCK, WINDOW, Rule
-from tidegate.domain.world import DEDUP_US
+from tidegate.domain.world import DEDUP_US, STANDING_US
 
 pytest_plugins = ["tests.servers.fixtures"]
 pytestmark = pytest.mark.needs("valkey")
@@ -113,6 +114,10 @@ def admit(claim_id: str = "", ticket: str = "", units: int = 1) -> Admit:
     return Admit((Part(0, 0, units),), "x", 1, 500, claim_id, "d", 1_000, ticket)
 
 
+def two_wait() -> list[Call]:
+    return [Wait(0, 0, 1, "t", "x", 1, 500), Wait(0, 0, 1, "u", "y", 3, 500)]
+
+
 @pytest.mark.parametrize(
     "scene",
     [
@@ -157,6 +162,40 @@ def admit(claim_id: str = "", ticket: str = "", units: int = 1) -> Admit:
                 ("b", 1, [admit(ticket="u"), Leave(0, "u"), Leave(0, "u")]),
             ],
             id="whoever is served wakes the next",
+        ),
+        pytest.param(
+            [
+                ("b", 0, [admit(units=3)]),
+                ("a", 0, [Wait(0, 0, 2, "t", "x", 1, 900)]),
+                ("b", 0, [Wait(0, 0, 1, "u", "y", 1, 500)]),
+                ("c", 10**6, []),
+            ],
+            id="a ticket of the dead is in nobody's way",
+        ),
+        pytest.param(
+            [
+                ("b", 0, [Adjust(1, 1, 5, 0), Wait(1, 1, 1, "t", "x", 1, 500)]),
+                ("c", 1, [Adjust(1, 1, -1, NOW_US)]),
+                ("c", 2, [Write(1, 1, 9), Adjust(1, 1, -9, NOW_US + 2)]),
+            ],
+            id="what is put back makes room for who waits",
+        ),
+        pytest.param(
+            [
+                ("b", 0, [admit(units=4), *two_wait()]),
+                ("b", 0, [GiveBack((0, 4)), admit(ticket="t"), admit(ticket="u")]),
+                ("b", STANDING_US - 1, [admit(units=2), *two_wait()]),
+                ("b", STANDING_US - 1, [Check(0, "t"), Check(0, "u"), GiveBack((0, 1))]),
+                ("b", STANDING_US, [Leave(0, "t"), Leave(0, "u")]),
+                ("b", 2 * STANDING_US - 1, [*two_wait(), admit(ticket="t"), admit(ticket="u")]),
+                ("b", 2 * STANDING_US, [GiveBack((0, 4))]),
+                ("b", 4 * STANDING_US, [admit(units=3), *two_wait(), Check(0, "t"), Check(0, "u")]),
+            ],
+            id="an empty queue remembers for a while who was served",
+        ),
+        *(
+            pytest.param([("b", after_us, [Look((2,))])], id=f"stale or not after {after_us} us")
+            for after_us in (-(10**9) - 1, -(10**9), 2 * 10**9 - 1, 2 * 10**9)
         ),
         pytest.param(
             [("a", 0, [Write(0, 0, 9), Look((0,)), GiveBack((0, 2)), Look((0, 1))])],
