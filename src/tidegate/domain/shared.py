@@ -154,7 +154,7 @@ class _Step:
                 continue
             cell = cells[part.cell]
             world.levels[cell] = level
-            world.dirty.add(cell)
+            world.dirty[cell] = row.rule
             if row.rule.kind == STOCK:
                 held[cell] = held.get(cell, 0) + cost
             queue = world.queues.get(cell)
@@ -234,15 +234,16 @@ class _Step:
         cell, rule = self.batch.cells[call.cell], self.batch.rules[call.rule]
         level = self.world.levels.get(cell, EMPTY)
         if call.units >= 0:
-            self.world.put(cell, risen(rule, aged(rule, level, self.now_us), call.units))
+            self.world.put(cell, risen(rule, aged(rule, level, self.now_us), call.units), rule)
         else:
-            self.world.put(cell, fallen(rule, level, -call.units, call.taken_us, self.now_us))
+            level = fallen(rule, level, -call.units, call.taken_us, self.now_us)
+            self.world.put(cell, level, rule)
             self.world.freed.add(cell)
         return Done()
 
     def _write(self, call: Write) -> Answer:
         cell, rule = self.batch.cells[call.cell], self.batch.rules[call.rule]
-        self.world.put(cell, risen(rule, Level(0, self.now_us, (), rule.unit), call.units))
+        self.world.put(cell, risen(rule, Level(0, self.now_us, (), rule.unit), call.units), rule)
         self.world.freed.add(cell)
         return Done()
 

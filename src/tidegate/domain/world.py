@@ -124,7 +124,8 @@ class World:
     """What a store loaded for one batch. What it did not find is absent.
 
     `dead` are expired members, at most `RECLAIMED_MAX`. The cells of `levels` that changed are in
-    `dirty`; whatever else the batch names may have changed, too.
+    `dirty`, with the rule they changed by, or None for a capacity that was given back; whatever
+    else the batch names may have changed, too.
     """
 
     levels: dict[str, Level] = field(default_factory=dict)
@@ -132,13 +133,13 @@ class World:
     ids: dict[str, KnownId] = field(default_factory=dict)
     queues: dict[str, Queue] = field(default_factory=dict)
     token: int = 0
-    dirty: set[str] = field(default_factory=set)
+    dirty: dict[str, Rule | None] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
 
-    def put(self, cell: str, level: Level) -> None:
+    def put(self, cell: str, level: Level, rule: Rule | None = None) -> None:
         """Set a level."""
         self.levels[cell] = level
-        self.dirty.add(cell)
+        self.dirty[cell] = rule
 
     def lower(self, cell: str, units: int) -> None:
         """Give units of a capacity back."""

@@ -23,6 +23,7 @@ from tidegate.adapters.sql.shared.rows import (
 )
 from tidegate.domain.admission import EMPTY, Level
 from tidegate.domain.batch import Batch
+from tidegate.domain.rule import Rule
 from tidegate.domain.world import World
 
 
@@ -53,6 +54,7 @@ class Loaded:
         self._batch, self._reach, self._found = batch, reach, found
         self._ids = {row.key: row for row in found.ids}
         self._queues: dict[str, bytes] = {}
+        self._rules: dict[str, Rule] = {}
         self.world = World(token=found.token)
         self._load_cells()
         self._load_members()
@@ -81,8 +83,9 @@ class Loaded:
                 levels[names[key_]] = Level(amount, at_us, past_of(past), unit)
             if queue:
                 name = names[key_]
-                self.world.queues[name] = queue_of(queue)
+                self.world.queues[name] = waiting = queue_of(queue)
                 self._queues[name] = queue
+                self._rules.update((name, place.rule) for place in waiting.places[:1])
 
     def _load_members(self) -> None:
         members, names = self.world.members, self._reach.cells
@@ -116,12 +119,15 @@ class Loaded:
 
     def _cells(self, changes: Changes) -> None:
         world, now_us = self.world, self._found.now_us
-        index, rules = self._reach.index, self._reach.rules
         queues = {name: queue_bytes(queue) for name, queue in world.queues.items()}
         changed = {name for name, stored in queues.items() if stored != self._queues.get(name)}
-        for name in world.dirty | changed:
+        # Where only the queue changed, those who wait or waited there know the rule.
+        for name in changed - world.dirty.keys():
+            places = world.queues[name].places
+            world.dirty[name] = places[0].rule if places else self._rules.get(name)
+        for name, rule in world.dirty.items():
             level = world.levels.get(name, EMPTY)
-            gone = gone_us(level, rules.get(index.get(name, -1)), world.queues.get(name), now_us)
+            gone = gone_us(level, rule, world.queues.get(name), now_us)
             # 64 bits hold more than any limit allows; only sums of settlements could pass them.
             amount = min(level.amount, NEVER_US)
             row = (key(name), amount, level.at_us, level.unit, past_bytes(level.past))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from tidegate.adapters.sql.shared.names import key, name_of
 from tidegate.adapters.sql.shared.rows import ENDED, CellRow, IdRow, MemberRow, StakeRow, held_of
 from tidegate.domain.batch import (
-    Adjust,
     Admit,
     Adopt,
     Batch,
@@ -20,9 +19,8 @@ from tidegate.domain.batch import (
     Leave,
     Touch,
     Wait,
-    Write,
 )
-from tidegate.domain.rule import STOCK, Rule
+from tidegate.domain.rule import STOCK
 
 STAKES_MAX = 1_000
 """Rows of dead members that one batch takes back, so that no batch is slow; the rest is left to
@@ -55,36 +53,33 @@ class Reach:
 
     def __init__(self, batch: Batch) -> None:
         self.own = key(batch.member)
-        self.index = {cell: number for number, cell in enumerate(batch.cells)}
         self.cells = {key(cell): cell for cell in batch.cells}
         self.members = {self.own}
         self.whole: set[bytes] = set()
         self.ids: set[bytes] = set()
-        self.rules: dict[int, Rule] = {}
         self._ends: set[bytes] = set()
         held = self._look_at(batch)
         self.held = {key(batch.cells[index]) for index in held}
 
     def _look_at(self, batch: Batch) -> set[int]:
         """Take in what the calls say; return the cells at which the member may have a stake."""
+        stocks = {index for index, rule in enumerate(batch.rules) if rule.kind == STOCK}
         held: set[int] = set()
-        at: dict[int, int] = {}
         for call in batch.calls:
-            if type(call) is Admit:
-                for part in call.parts:
-                    at[part.cell] = part.rule
-            elif isinstance(call, GiveBack | Adopt):
+            if isinstance(call, Admit):
+                if stocks:
+                    held.update(part.cell for part in call.parts if part.rule in stocks)
+                if call.claim_id:
+                    self.ids.add(key(call.claim_id))
+                continue
+            if isinstance(call, GiveBack | Adopt):
                 held.update(call.held[::2])
-            elif isinstance(call, Wait | Adjust | Write):
-                at[call.cell] = call.rule
-            elif isinstance(call, Leave):
+            elif isinstance(call, Wait | Leave):
                 held.add(call.cell)
             elif isinstance(call, End):
                 self._ends.add(key(call.claim_id))
-            if isinstance(call, Admit | Adopt | End | Touch) and call.claim_id:
+            if isinstance(call, Adopt | End | Touch) and call.claim_id:
                 self.ids.add(key(call.claim_id))
-        self.rules = {cell: batch.rules[rule] for cell, rule in at.items()}
-        held.update(cell for cell, rule in self.rules.items() if rule.kind == STOCK)
         return held
 
     def grow(self, found: Found) -> bool:
