@@ -23,6 +23,7 @@ from tests.integration.sql_admission import (
 from tests.integration.test_sql_shared import child, line
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import Proxy
+from tidegate.adapters.sql.shared.loaded import Changes, Loaded
 from tidegate.adapters.sql.shared.postgres.listening import PostgresSharedStore
 from tidegate.adapters.sql.shared.postgres.store import PostgresBlockingStore
 from tidegate.domain.batch import Admit, Again, Answer, Part, Yes
@@ -218,6 +219,32 @@ def test_tenants_that_race_for_the_first_time_borrow_no_more_than_is_lent(
         answers = in_threads(postgres_url, [borrow(f"c{number}", tenant) for tenant in range(3)])
         # Each keeps one and uses one of what all lend, which is one.
         assert sorted(type(answer).__name__ for answer in answers) == ["No", "No", "Yes"]
+
+
+def test_rows_that_vanish_between_reading_and_writing_cost_another_attempt(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    whole = Loaded.changes
+    attempts = []
+
+    def changes(loaded: Loaded) -> Changes:
+        attempts.append(loaded)
+        if len(attempts) in (2, 3):
+            # As a sweep does that saw them as worth nothing.
+            with psycopg.connect(postgres_url, autocommit=True) as connection:
+                connection.execute("DELETE FROM tidegate_cells")
+                connection.execute("DELETE FROM tidegate_ids")
+        return whole(loaded)
+
+    monkeypatch.setattr(Loaded, "changes", changes)
+    admit = Admit((Part(0, 0, 1),), "x", claim_id="a", digest="d", lease_us=10**7)
+    with connected(postgres_url) as store:
+        assert isinstance(store.apply(batch(1, admit)).answers[0], Yes)
+        assert isinstance(store.apply(batch(2, admit, HOLD)).answers[0], Yes)
+        assert len(attempts) == 3
+        assert amount(store) == 2
 
 
 def test_whoever_comes_first_makes_the_tables(postgres_url: str) -> None:

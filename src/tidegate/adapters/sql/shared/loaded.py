@@ -39,6 +39,7 @@ class Changes:
     is_new: bool = False
     is_kept: bool = False
     cells: list[CellRow] = field(default_factory=list)
+    cells_new: list[CellRow] = field(default_factory=list)
     ids: list[IdRow] = field(default_factory=list)
     ids_new: list[IdRow] = field(default_factory=list)
     ids_gone: list[bytes] = field(default_factory=list)
@@ -125,13 +126,15 @@ class Loaded:
         for name in changed - world.dirty.keys():
             places = world.queues[name].places
             world.dirty[name] = places[0].rule if places else self._rules.get(name)
+        known = {row[0] for row in self._found.cells}
         for name, rule in world.dirty.items():
             level = world.levels.get(name, EMPTY)
             gone = gone_us(level, rule, world.queues.get(name), now_us)
             # 64 bits hold more than any limit allows; only sums of settlements could pass them.
             amount = min(level.amount, NEVER_US)
             row = (key(name), amount, level.at_us, level.unit, past_bytes(level.past))
-            changes.cells.append((*row, queues.get(name, b""), gone))
+            rows = changes.cells if row[0] in known else changes.cells_new
+            rows.append((*row, queues.get(name, b""), gone))
 
     def _known_ids(self, changes: Changes) -> None:
         ids = self.world.ids

@@ -11,8 +11,8 @@ from __future__ import annotations
 from tidegate.adapters.sql.shared.postgres.link import LinkLost, ServerError
 from tidegate.errors import InvalidSetting, StoreUnavailable, TidegateError
 
-RACED = {"23505", "40001", "40P01"}
-"""Somebody else was quicker: the batch is applied on top of that."""
+RACED = {"22012", "23505"}
+"""A row was not there any more that was just read, or the other way round; see `saving`."""
 
 _NEVER = {
     "42501": "a user who may create and change its tables",
@@ -35,7 +35,7 @@ _SAID_FOR_GOOD = {
 _SENTENCES = {
     "25006": "it takes no writes: is it a replica?",
     "53100": "its disk is full",
-    "53200": "it is out of memory",
+    "53200": "it is out of memory, or of locks: see max_locks_per_transaction",
     "53300": "it has too many connections",
     "55P03": "rows stay locked for too long",
     "57014": "no answer in time",

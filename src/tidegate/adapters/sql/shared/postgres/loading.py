@@ -1,12 +1,11 @@
 """Locking and reading what a batch touches.
 
-Rows are locked claim ids first, then members, then cells, and each of these by their keys, so no
-two transactions can wait for each other in a circle. Stakes are guarded by the member they belong
-to. The time is read when all locks are held: whoever had them before is in the past, and so are
-the tokens that it was given.
+Locks are taken by the names of rows before any row is read: of those in `locks`. So what is read
+afterwards is read as it is now, whoever had to be waited for, and rows that are not there yet are
+locked, too. Locking rows instead would have the server read each row again that changed while it
+waited, at ten times the price, and could not keep two claims from both missing the same row.
 
-Every cell is a row before it is read, or two claims of one cohort might each count the other's
-missing one as empty. Rows that are known to be there are not made again.
+The time is read last: whoever had the locks before is in the past, and so are the tokens it got.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from tidegate.adapters.sql.shared.postgres.arrays import (
     read_int8s,
 )
 from tidegate.adapters.sql.shared.postgres.link import Call, Statement
+from tidegate.adapters.sql.shared.postgres.locks import locks
 from tidegate.adapters.sql.shared.reach import STAKES_MAX, Found, Reach
-from tidegate.adapters.sql.shared.rows import MARGIN_US, CellRow, IdRow, MemberRow, StakeRow
+from tidegate.adapters.sql.shared.rows import CellRow, IdRow, MemberRow, StakeRow
 from tidegate.domain.batch import Batch
 from tidegate.domain.world import RECLAIMED_MAX
 
@@ -39,14 +39,13 @@ _IDS = Statement(
     b"tg_ids",
     b"""SELECT array_agg(key), array_agg(digest), array_agg(token), array_agg(member),
         array_agg(expires_us), array_agg(held), array_agg(flags)
-    FROM (SELECT * FROM tidegate_ids WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE) AS t""",
+    FROM tidegate_ids WHERE key = ANY($1::bytea[])""",
 )
 _MEMBERS = Statement(
     b"tg_members",
     b"""SELECT array_agg(name), array_agg(expires_us), array_agg(seq), array_agg(token),
         array_agg(CASE WHEN name = $2::bytea AND seq = $3::bigint THEN reply ELSE ''::bytea END)
-    FROM (SELECT * FROM tidegate_members WHERE name = ANY($1::bytea[])
-        ORDER BY name FOR UPDATE) AS t""",
+    FROM tidegate_members WHERE name = ANY($1::bytea[])""",
 )
 _STAKES = Statement(
     b"tg_stakes",
@@ -59,20 +58,11 @@ _WHOLE = Statement(
     FROM (SELECT * FROM tidegate_stakes WHERE member = ANY($1::bytea[])
         ORDER BY member, cell LIMIT $2::bigint) AS t""",
 )
-_MAKE = Statement(
-    b"tg_make",
-    b"""INSERT INTO tidegate_cells (key, amount, at_us, unit, past, queue, gone_us)
-    SELECT key, 0, 0, 1, '', '', """
-    + _CLOCK
-    + b""" + $2::bigint FROM unnest($1::bytea[]) AS key ORDER BY key
-    ON CONFLICT (key) DO NOTHING""",
-)
 _CELLS = Statement(
     b"tg_cells",
     b"""SELECT array_agg(key), array_agg(amount), array_agg(at_us), array_agg(unit),
         array_agg(past), array_agg(queue)
-    FROM (SELECT * FROM tidegate_cells WHERE key = ANY($1::bytea[])
-        ORDER BY key FOR UPDATE) AS t""",
+    FROM tidegate_cells WHERE key = ANY($1::bytea[])""",
 )
 _NOW = Statement(
     b"tg_now",
@@ -84,29 +74,27 @@ _NOW = Statement(
     + _CLOCK
     + b""" ELSE $1::bigint END AS now_us OFFSET 0) AS t""",
 )
-STATEMENTS = (BEGIN, ROLLBACK, _IDS, _MEMBERS, _STAKES, _WHOLE, _MAKE, _CELLS, _NOW)
+STATEMENTS = (BEGIN, ROLLBACK, _IDS, _MEMBERS, _STAKES, _WHOLE, _CELLS, _NOW)
 
 
 class Loading:
     """One attempt: the calls to make, and what their results say."""
 
-    def __init__(self, batch: Batch, reach: Reach, new_cells: set[bytes]) -> None:
+    def __init__(self, batch: Batch, reach: Reach) -> None:
         self._reach, self._partly = reach, reach.members - reach.whole
-        self.calls: list[Call] = []
+        self.calls: list[Call] = locks(reach)
         self._at: dict[Statement, int] = {}
         if reach.ids:
-            self._call(_IDS, bytes_array(sorted(reach.ids)))
-        members = bytes_array(sorted(reach.members))
+            self._call(_IDS, bytes_array(list(reach.ids)))
+        members = bytes_array(list(reach.members))
         self._call(_MEMBERS, members, reach.own, int8(batch.seq))
         if reach.held:
-            held = bytes_array(sorted(reach.held))
-            self._call(_STAKES, bytes_array(sorted(self._partly)), held)
+            held = bytes_array(list(reach.held))
+            self._call(_STAKES, bytes_array(list(self._partly)), held)
         if reach.whole:
-            self._call(_WHOLE, bytes_array(sorted(reach.whole)), int8(STAKES_MAX + 1))
-        if new_cells:
-            self._call(_MAKE, bytes_array(sorted(new_cells)), int8(MARGIN_US))
+            self._call(_WHOLE, bytes_array(list(reach.whole)), int8(STAKES_MAX + 1))
         if reach.cells:
-            self._call(_CELLS, bytes_array(sorted(reach.cells)))
+            self._call(_CELLS, bytes_array(list(reach.cells)))
         self._call(_NOW, int8(batch.now_us), int8(RECLAIMED_MAX))
 
     def found(self, results: Sequence[PGresult]) -> Found:
@@ -123,7 +111,7 @@ class Loading:
         self.calls.append((statement, parameters))
 
     def _read(self, statement: Statement, result: PGresult, found: Found) -> None:
-        if statement in (_MAKE, _NOW) or result.get_value(0, 0) is None:
+        if statement is _NOW or result.get_value(0, 0) is None:
             return
         columns = [result.get_value(0, column) for column in range(result.nfields)]
         if statement is _CELLS:

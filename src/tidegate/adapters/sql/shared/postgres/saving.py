@@ -1,14 +1,13 @@
 """Writing what a batch changed, in one go with the commit.
 
-What was locked is updated; what is new is inserted, in the order of its keys, and fails if somebody
-else made the same row meanwhile: then the batch is tried again on top of it. Rows that mean nothing
-any more are deleted in passing, but never waited for.
+Rows that mean nothing any more are deleted in passing by whoever comes, without a lock and without
+waiting for anybody. So it can happen that a row to update has just been deleted: then the
+statement fails, and the batch is tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 
 from tidegate.adapters.sql.shared.loaded import Changes
 from tidegate.adapters.sql.shared.postgres.arrays import TEXT, bools, bytes_array, int8, int8s
@@ -16,30 +15,41 @@ from tidegate.adapters.sql.shared.postgres.link import Call, Statement
 from tidegate.adapters.sql.shared.rows import MARGIN_US, CellRow, IdRow, StakeRow
 
 COMMIT = Statement(b"tg_commit", b"COMMIT")
+_NEW = b"""unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[],
+        $6::bytea[], $7::bigint[]) AS new (key, amount, at_us, unit, past, queue, gone_us)"""
 _CELLS = Statement(
     b"tg_put_cells",
-    b"""UPDATE tidegate_cells AS old SET amount = new.amount, at_us = new.at_us, unit = new.unit,
-        past = new.past, queue = new.queue, gone_us = new.gone_us
-    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[],
-        $7::bigint[]) AS new (key, amount, at_us, unit, past, queue, gone_us)
-    WHERE old.key = new.key""",
+    b"""WITH put AS (
+        UPDATE tidegate_cells AS old SET amount = new.amount, at_us = new.at_us,
+            unit = new.unit, past = new.past, queue = new.queue, gone_us = new.gone_us
+        FROM """
+    + _NEW
+    + b""" WHERE old.key = new.key RETURNING 1)
+    SELECT 1 / (count(*) = $8::bigint)::int FROM put""",
+)
+_NEW_CELLS = Statement(
+    b"tg_new_cells",
+    b"""INSERT INTO tidegate_cells (key, amount, at_us, unit, past, queue, gone_us)
+    SELECT * FROM """
+    + _NEW,
 )
 _IDS = b"""unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[],
         $7::bigint[]) AS new (key, digest, token, member, expires_us, held, flags)"""
 _PUT_IDS = Statement(
     b"tg_put_ids",
-    b"""UPDATE tidegate_ids AS old SET digest = new.digest, token = new.token, member = new.member,
-        expires_us = new.expires_us, held = new.held, flags = new.flags
-    FROM """
+    b"""WITH put AS (
+        UPDATE tidegate_ids AS old SET digest = new.digest, token = new.token,
+            member = new.member, expires_us = new.expires_us, held = new.held, flags = new.flags
+        FROM """
     + _IDS
-    + b" WHERE old.key = new.key",
+    + b""" WHERE old.key = new.key RETURNING 1)
+    SELECT 1 / (count(*) = $8::bigint)::int FROM put""",
 )
 _NEW_IDS = Statement(
     b"tg_new_ids",
     b"""INSERT INTO tidegate_ids (key, digest, token, member, expires_us, held, flags)
     SELECT * FROM """
-    + _IDS
-    + b" ORDER BY key",
+    + _IDS,
 )
 _DROP_IDS = Statement(b"tg_drop_ids", b"DELETE FROM tidegate_ids WHERE key = ANY($1::bytea[])")
 _MEMBER = Statement(
@@ -78,6 +88,8 @@ _DROP_STAKES = Statement(
 _NOTIFY = Statement(
     b"tg_notify", b"SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel"
 )
+FLUSH = Statement(b"tg_flush", b"SELECT pg_logical_emit_message(true, 'tidegate', '')")
+"""A transaction that changes nothing, but is written into the log, and so waits for it."""
 _SWEEP = b"""WITH seen AS MATERIALIZED (
         SELECT key, %(until)s AS until_us FROM %(table)s WHERE key > $1::bytea
         ORDER BY key LIMIT $2::bigint),
@@ -97,6 +109,7 @@ SWEEPS = {
 STATEMENTS = (
     COMMIT,
     _CELLS,
+    _NEW_CELLS,
     _PUT_IDS,
     _NEW_IDS,
     _DROP_IDS,
@@ -108,6 +121,7 @@ STATEMENTS = (
     _STAKES,
     _DROP_STAKES,
     _NOTIFY,
+    FLUSH,
     *SWEEPS.values(),
 )
 
@@ -116,9 +130,11 @@ def save(changes: Changes, channels: Sequence[str]) -> list[Call]:
     """Return the calls that write what changed, and wake whoever listens to these channels."""
     calls: list[Call] = []
     if changes.cells:
-        calls.append((_CELLS, _cells(changes.cells)))
+        calls.append((_CELLS, [*_cells(changes.cells), int8(len(changes.cells))]))
+    if changes.cells_new:
+        calls.append((_NEW_CELLS, _cells(changes.cells_new)))
     if changes.ids:
-        calls.append((_PUT_IDS, _ids(changes.ids)))
+        calls.append((_PUT_IDS, [*_ids(changes.ids), int8(len(changes.ids))]))
     if changes.ids_new:
         calls.append((_NEW_IDS, _ids(changes.ids_new)))
     if changes.ids_gone:
@@ -158,9 +174,7 @@ def _of_members(changes: Changes) -> Iterable[Call]:
 
 
 def _cells(rows: Iterable[CellRow]) -> list[bytes]:
-    keys, amounts, instants, units, pasts, queues, gone = zip(
-        *sorted(rows, key=itemgetter(0)), strict=True
-    )
+    keys, amounts, instants, units, pasts, queues, gone = zip(*rows, strict=True)
     return [
         bytes_array(keys),
         int8s(amounts),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
 
@@ -27,8 +26,7 @@ from tidegate.errors import StoreUnavailable
 
 TIMEOUT_S = 2.0
 ATTEMPTS_MAX = 20
-"""Each finds more of what the batch touches, or somebody who was quicker; one is usual."""
-KNOWN_MAX = 100_000
+"""Each finds more of what the batch touches, or a row that was swept away; one is usual."""
 
 _reply = msgspec.msgpack.Decoder(Reply)
 
@@ -53,9 +51,8 @@ class PostgresBlockingStore:
         self.server: Server | None = None
         """What the last connection said of the server."""
         self._begin: list[Call] = []
-        self._known: set[bytes] = set()
+        self._flush: list[Call] = []
         self._sweep = Sweep()
-        self._made = 0
 
     def connect(self) -> None:
         """See `BlockingStore`."""
@@ -70,6 +67,7 @@ class PostgresBlockingStore:
                 end_s = time.monotonic() + self._timeout_s
                 self.server = check(link, str(self.address), end_s)
                 self._begin = terms(link, self.server, self._timeout_s, end_s)
+                self._flush = [(saving.FLUSH, ())] if self.server.durable else []
             except (ServerError, LinkLost) as error:
                 link.close()
                 raise self.address.failure(error) from error
@@ -107,12 +105,13 @@ class PostgresBlockingStore:
         for _ in range(ATTEMPTS_MAX):
             found = self._load(link, batch, reach, first, end_s)
             first = [(loading.ROLLBACK, ())]
-            if found is None or reach.grow(found):
+            if reach.grow(found):
                 continue
             loaded = Loaded(batch, reach, found)
             before = kept(loaded.world, batch, found.now_us)
             if before is not None:
-                link.run(first, end_s)
+                # It was applied, but perhaps the disk does not know of it yet.
+                link.run([*first, *self._flush], end_s)
                 return _reply.decode(before)
             reply = _reply.decode(handle(loaded.world, batch, found.now_us))
             try:
@@ -121,40 +120,27 @@ class PostgresBlockingStore:
                 if error.state not in RACED:
                     raise
             else:
-                self._know(reach.cells)
                 return reply
-        raise ServerError("40001", "others were always quicker")
+        raise ServerError("22012", "the rows changed each time they were read")
 
     def _load(
         self, link: Link, batch: Batch, reach: Reach, first: list[Call], end_s: float
-    ) -> Found | None:
-        """Lock and read what is within reach; None: some rows had to be made."""
-        new = reach.cells.keys() - self._known
-        self._made = len(new) + len(reach.ids)
-        attempt = loading.Loading(batch, reach, new)
+    ) -> Found:
+        """Lock and read what is within reach."""
+        attempt = loading.Loading(batch, reach)
         head = [*first, *self._begin]
         results = link.run([*head, *attempt.calls], end_s)
-        found = attempt.found(results[len(head) :])
-        if len(found.cells) < len(reach.cells):
-            # Somebody swept them away since they were known.
-            self._known -= reach.cells.keys() - {row[0] for row in found.cells}
-            return None
-        return found
-
-    def _know(self, cells: Iterable[bytes]) -> None:
-        """Note that these rows are there, so that nobody has to make them."""
-        if len(self._known) > KNOWN_MAX:
-            self._known.clear()
-        self._known.update(cells)
+        return attempt.found(results[len(head) :])
 
     def _save(self, link: Link, batch: Batch, loaded: Loaded, reply: Reply, end_s: float) -> None:
         channels = [channel(name) for name in reply.woken if name != batch.member]
-        calls = saving.save(loaded.changes(), channels)
-        rows = self._sweep.rows(self._made)
+        changes = loaded.changes()
+        calls = saving.save(changes, channels)
+        rows = self._sweep.rows(len(changes.cells_new) + len(changes.ids_new))
         swept = saving.SWEEPS if rows else ()
         at = len(calls)
         calls += [saving.sweep(t, self._sweep.after(t), rows, reply.now_us) for t in swept]
-        calls.append((saving.COMMIT, ()))
+        calls += [(saving.COMMIT, ()), *self._flush]
         results = link.run(calls, end_s)
         for table, result in zip(swept, results[at:], strict=False):
             keys = result.get_value(0, 0)

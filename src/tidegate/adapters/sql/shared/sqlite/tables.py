@@ -72,7 +72,7 @@ def fetch(connection: sqlite3.Connection, reach: Reach, now_us: int, token: int)
 def save(connection: sqlite3.Connection, changes: Changes, now_us: int) -> None:
     """Write what changed. `now_us` is the latest instant that the store saw."""
     connection.execute("UPDATE store SET now_us = ?, token = ?", (now_us, changes.token))
-    connection.executemany(_PUT_CELL, changes.cells)
+    connection.executemany(_PUT_CELL, changes.cells + changes.cells_new)
     if changes.member is not None:
         connection.execute(_PUT_MEMBER, changes.member[:4])
     put_ids = changes.ids + changes.ids_new
