@@ -58,19 +58,20 @@ def test_what_is_swept_away_is_not_missed(
 def test_names_may_be_long_and_strange(url: str) -> None:
     world = WorldStore()
     long = "x" * (5 * NAME_MAX)
-    names = (long, f"{long}y", "\0", "é" * NAME_MAX, "'; DROP TABLE tidegate_cells", "")
+    names = (long, f"{long}y", "\0", "é" * NAME_MAX, "'; DROP TABLE tidegate_cells", "", "\ud800")
+    every = tuple(range(len(names)))
     admits = [
         Admit((Part(index, 0, index + 1),), name, claim_id=name, digest="d")
         for index, name in enumerate(names)
     ]
-    sent = batch(1, *admits, Wait(0, 0, 1, "t", "\0", 1, 500), Look((0, 1, 2, 3, 4, 5)))
+    sent = batch(1, *admits, Wait(0, 0, 1, "t", "\udfff", 1, 500), Look(every))
     sent = msgspec.structs.replace(sent, cells=names, now_us=10**15)
     again = msgspec.structs.replace(sent, seq=2, hello=False)
     with connected(url) as store:
         for each in (sent, sent, again):
             assert store.apply(each) == world.apply(each)
         ends = [End(name, 10**15 + 1 + n) for n, name in enumerate(names)]
-        end = msgspec.structs.replace(sent, seq=3, calls=(*ends, Look((0, 1, 2, 3, 4, 5))))
+        end = msgspec.structs.replace(sent, seq=3, calls=(*ends, Look(every)))
         assert store.apply(end) == world.apply(end)
 
 

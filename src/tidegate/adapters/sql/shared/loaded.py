@@ -98,7 +98,7 @@ class Loaded:
                 member.held[names[stake.cell]] = stake.units
         for known in self._found.ids:
             if known.expires_us > self._found.now_us:
-                self.world.ids[name_of(known.key)] = known_of(known, name_of(known.member))
+                self.world.ids[name_of(known.key)] = known_of(known)
 
     def _waiting(self) -> set[tuple[str, str]]:
         """Return members with the cells, of those that were read, at which they wait."""
@@ -139,7 +139,7 @@ class Loaded:
     def _known_ids(self, changes: Changes) -> None:
         ids = self.world.ids
         for name, known in ids.items():
-            row = id_row(key(name), known, key(known.member))
+            row = id_row(name, known)
             before = self._ids.get(row.key)
             if before is None:
                 changes.ids_new.append(row)

@@ -89,7 +89,7 @@ class Reach:
             if known.expires_us > found.now_us and not known.flags & ENDED:
                 self.members.add(known.member)
                 if known.key in self._ends:
-                    cells = {key(cell): cell for cell in held_of(known.held)}
+                    cells = {cell: name_of(cell) for cell in held_of(known.held)}
                     self.cells.update(cells)
                     self.held.update(cells)
         self.members.update(found.dead)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tidegate.adapters.sql.shared.names import key, name_of
 from tidegate.domain.admission import Level
 from tidegate.domain.rule import STOCK, Rule
 from tidegate.domain.world import STANDING_US, KnownId, Member, Place, Queue
@@ -61,11 +62,11 @@ class StakeRow(NamedTuple):
 
 ENDED, TOLD = 1, 2
 
-_PLACE = tuple[float, int, int, str, str, int, int, Rule, str]
+_PLACE = tuple[float, int, int, bytes, bytes, int, int, Rule, bytes]
 _encode = msgspec.msgpack.Encoder().encode
 _past = msgspec.msgpack.Decoder(tuple[int, ...])
-_held = msgspec.msgpack.Decoder(dict[str, int])
-_queue = msgspec.msgpack.Decoder(tuple[list[_PLACE], dict[str, float], float, int, int])
+_held = msgspec.msgpack.Decoder(dict[bytes, int])
+_queue = msgspec.msgpack.Decoder(tuple[list[_PLACE], dict[bytes, float], float, int, int])
 
 
 def past_bytes(past: tuple[int, ...]) -> bytes:
@@ -92,56 +93,61 @@ def gone_us(level: Level, rule: Rule | None, queue: Queue | None, now_us: int) -
 def queue_bytes(queue: Queue) -> bytes:
     """Return a queue as it is stored."""
     # A tenant that was served no more than all others stands where an unknown one does.
-    served = {tenant: units for tenant, units in queue.served.items() if units > queue.clock}
+    served = {key(tenant): units for tenant, units in queue.served.items() if units > queue.clock}
     places = [
-        (p.start, p.urgency, p.arrived, p.member, p.tenant, p.cost, p.weight, p.rule, p.name)
-        for p in queue.places
+        (
+            *(place.start, place.urgency, place.arrived, key(place.member), key(place.tenant)),
+            *(place.cost, place.weight, place.rule, key(place.name)),
+        )
+        for place in queue.places
     ]
     return _encode((places, served, queue.clock, queue.last_us, queue.empty_us))
 
 
 def queue_of(stored: bytes) -> Queue:
     """Return a stored queue."""
-    stored_places, served, clock, last_us, empty_us = _queue.decode(stored)
+    stored_places, stored_served, clock, last_us, empty_us = _queue.decode(stored)
     places = [
         Place(
             start=start,
             urgency=urgency,
             arrived=arrived,
-            member=member,
-            tenant=tenant,
+            member=name_of(member),
+            tenant=name_of(tenant),
             cost=cost,
             weight=weight,
             rule=rule,
-            name=name,
+            name=name_of(name),
         )
         for start, urgency, arrived, member, tenant, cost, weight, rule, name in stored_places
     ]
+    served = {name_of(tenant): units for tenant, units in stored_served.items()}
     return Queue(places, served, clock, last_us, empty_us)
 
 
-def id_row(key: bytes, known: KnownId, member: bytes) -> IdRow:
+def id_row(name: str, known: KnownId) -> IdRow:
     """Return a row of `ids`."""
-    held = _encode(known.held) if known.held else b""
+    held = _encode({key(cell): units for cell, units in known.held.items()}) if known.held else b""
     flags = ENDED * known.ended + TOLD * known.told
-    return IdRow(key, known.digest, known.token, member, known.expires_us, held, flags)
+    member, until_us = key(known.member), known.expires_us
+    return IdRow(key(name), known.digest, known.token, member, until_us, held, flags)
 
 
-def known_of(row: IdRow, member: str) -> KnownId:
+def known_of(row: IdRow) -> KnownId:
     """Return what is known of a claim id."""
     return KnownId(
         digest=row.digest,
         token=row.token,
-        member=member,
+        member=name_of(row.member),
         expires_us=row.expires_us,
-        held=held_of(row.held),
+        held={name_of(cell): units for cell, units in held_of(row.held).items()},
         ended=bool(row.flags & ENDED),
         told=bool(row.flags & TOLD),
     )
 
 
-def held_of(stored: bytes) -> dict[str, int]:
-    """Return what the lease of a claim id holds."""
+def held_of(stored: bytes) -> dict[bytes, int]:
+    """Return what the lease of a claim id holds, by the keys of cells."""
     return _held.decode(stored) if stored else {}
 
 

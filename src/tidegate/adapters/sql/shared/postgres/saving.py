@@ -13,6 +13,7 @@ from tidegate.adapters.sql.shared.loaded import Changes
 from tidegate.adapters.sql.shared.postgres.arrays import TEXT, bools, bytes_array, int8, int8s
 from tidegate.adapters.sql.shared.postgres.link import Call, Statement
 from tidegate.adapters.sql.shared.rows import MARGIN_US, CellRow, IdRow, StakeRow
+from tidegate.adapters.sql.shared.sweeping import Sweep
 
 COMMIT = Statement(b"tg_commit", b"COMMIT")
 _NEW = b"""unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[],
@@ -98,12 +99,22 @@ _SWEEP = b"""WITH seen AS MATERIALIZED (
         AND key = ANY(ARRAY(SELECT key FROM seen WHERE until_us <= $3::bigint))
         FOR UPDATE SKIP LOCKED)))
     SELECT array_agg(key) FROM seen"""
-SWEEPS = {
+_SWEEPS = {
     "cells": Statement(
         b"tg_sweep_cells", _SWEEP % {b"table": b"tidegate_cells", b"until": b"gone_us"}
     ),
     "ids": Statement(
         b"tg_sweep_ids", _SWEEP % {b"table": b"tidegate_ids", b"until": b"expires_us"}
+    ),
+    # Only those of the batch's own member, which nobody else changes meanwhile.
+    "stakes": Statement(
+        b"tg_sweep_stakes",
+        b"""WITH seen AS MATERIALIZED (
+        SELECT cell FROM tidegate_stakes WHERE member = $3::bytea AND cell > $1::bytea
+        ORDER BY cell LIMIT $2::bigint),
+    gone AS (DELETE FROM tidegate_stakes WHERE member = $3::bytea AND units = 0 AND NOT waits
+        AND cell = ANY(ARRAY(SELECT cell FROM seen)))
+    SELECT array_agg(cell) FROM seen""",
     ),
 }
 STATEMENTS = (
@@ -122,7 +133,7 @@ STATEMENTS = (
     _DROP_STAKES,
     _NOTIFY,
     FLUSH,
-    *SWEEPS.values(),
+    *_SWEEPS.values(),
 )
 
 
@@ -145,10 +156,13 @@ def save(changes: Changes, channels: Sequence[str]) -> list[Call]:
     return calls
 
 
-def sweep(table: str, after: bytes, rows: int, now_us: int) -> Call:
-    """Return the call that looks at some rows, and deletes those that mean nothing any more."""
-    before_us = now_us - MARGIN_US if table == "ids" else now_us
-    return SWEEPS[table], (after, int8(rows), int8(before_us))
+def sweeps(sweep: Sweep, rows: int, own: bytes, now_us: int) -> dict[str, Call]:
+    """Return the calls, by table, that look at some rows and delete those that mean nothing."""
+    last: dict[str, bytes] = {"cells": int8(now_us), "ids": int8(now_us - MARGIN_US), "stakes": own}
+    return {
+        table: (statement, (sweep.after(table), int8(rows), last[table]))
+        for table, statement in _SWEEPS.items()
+    }
 
 
 def _of_members(changes: Changes) -> Iterable[Call]:
@@ -164,13 +178,11 @@ def _of_members(changes: Changes) -> Iterable[Call]:
         # The highest token must not go with the member that knew it.
         yield _TOKEN, [int8(changes.token)]
         yield _DROP_MEMBERS, [bytes_array(changes.members_gone)]
-    idle = [(s.member, s.cell) for s in changes.stakes if not s.units and not s.waits]
-    gone = changes.stakes_gone + idle
-    if gone:
-        yield _DROP_STAKES, [bytes_array(column) for column in zip(*gone, strict=True)]
-    stakes = [stake for stake in changes.stakes if stake.units or stake.waits]
-    if stakes:
-        yield _STAKES, _stakes(stakes)
+    if changes.stakes_gone:
+        columns = zip(*changes.stakes_gone, strict=True)
+        yield _DROP_STAKES, [bytes_array(column) for column in columns]
+    if changes.stakes:
+        yield _STAKES, _stakes(changes.stakes)
 
 
 def _cells(rows: Iterable[CellRow]) -> list[bytes]:

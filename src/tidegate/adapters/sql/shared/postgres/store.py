@@ -137,15 +137,14 @@ class PostgresBlockingStore:
         changes = loaded.changes()
         calls = saving.save(changes, channels)
         rows = self._sweep.rows(len(changes.cells_new) + len(changes.ids_new))
-        swept = saving.SWEEPS if rows else ()
-        at = len(calls)
-        calls += [saving.sweep(t, self._sweep.after(t), rows, reply.now_us) for t in swept]
-        calls += [(saving.COMMIT, ()), *self._flush]
-        results = link.run(calls, end_s)
-        for table, result in zip(swept, results[at:], strict=False):
+        swept = saving.sweeps(self._sweep, rows, key(batch.member), reply.now_us) if rows else {}
+        end = [(saving.COMMIT, ()), *self._flush]
+        results = link.run([*calls, *swept.values(), *end], end_s)
+        for table, result in zip(swept, results[len(calls) :], strict=False):
             keys = result.get_value(0, 0)
+            # Not in the order in which they were looked at.
             seen = read_bytes_array(keys) if keys else []
-            self._sweep.went(table, seen[-1] if len(seen) == rows else b"")
+            self._sweep.went(table, max(seen) if len(seen) == rows else b"")
 
     def _drop(self) -> None:
         link, self._link = self._link, None

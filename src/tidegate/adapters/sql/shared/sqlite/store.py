@@ -70,8 +70,13 @@ class SqliteBlockingStore:
         self._turns.begin()
         with self._turns.turn():
             self._drop()
-            self._connection = connect(self._path, round(self._timeout_s * 1e6))
-            self._identity = _identity(self._path)
+            connection = connect(self._path, round(self._timeout_s * 1e6))
+            try:
+                self._identity = _identity(self._path)
+            except OSError as error:
+                connection.close()
+                raise translate(error, self._path.name) from error
+            self._connection = connection
 
     def apply(self, batch: Batch) -> Reply:
         """See `BlockingStore`."""
