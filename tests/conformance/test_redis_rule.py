@@ -95,7 +95,7 @@ def span_us(rule: Rule) -> int:
 
 def call_of(kind: str, fraction: float, rule: Rule, now_us: int) -> Call:
     units = max(1, int(rule.units_max * fraction))
-    if kind == "a":
+    if kind == "a" or rule.ceiling > 2**52:
         return Admit((Part(0, 0, units),), "x")
     # Small ones: what is charged on top has no ceiling, and doubles end somewhere.
     units = min(units, max(1, 2**48 // rule.unit // 100))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 import time
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +18,7 @@ from tests.conformance.batches import random_batches
 from tests.conformance.worlds import WorldStore
 from tests.integration.redis_admission import HOLD, NOW_US, PREFIX, batch, store_at
 from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
-from tidegate.domain.batch import APPLIED, Adjust, Admit, Part, Wait
+from tidegate.domain.batch import APPLIED, Adjust, Admit, Batch, Part, Wait
 from tidegate.domain.rule import RATE, Rule
 
 pytest_plugins = ["tests.servers.fixtures"]
@@ -27,7 +29,7 @@ SPARE_MS = 600_000
 """What keys outlive their meaning by, where a test says what time it is."""
 UNTOUCHED_MS = 900_000_000
 LONGEST_MS = 300_000_000
-DEADLINE_S = 30.0
+CELLS = f"{PREFIX}cells"
 
 
 @pytest.fixture
@@ -60,14 +62,27 @@ def test_no_key_is_there_for_ever(server: redis.Redis, store: RedisBlockingStore
         assert min(found.values(), default=1) > 0, found
         assert all(key.startswith(PREFIX.encode()) for key in found)
         kinds |= {key[len(PREFIX) :].split(b":")[0] for key in found}
-    assert kinds == {b"c", b"h", b"i", b"t", b"q", b"w", b"meta", b"members", b"queues"}
+    assert kinds == {b"cells", b"h", b"i", b"t", b"q", b"w", b"meta", b"members", b"queues"}
+
+
+def expired_cells(server: redis.Redis, now_us: int) -> list[bytes]:
+    """Return the cells that, as they say themselves, decide nothing any more."""
+    found: dict[Any, Any] = server.hgetall(CELLS)
+    return [name for name, value in found.items() if name and until_of(value) <= now_us]
+
+
+def until_of(value: bytes) -> float:
+    """Return until when a level decides anything."""
+    (until_us,) = struct.unpack_from("<d", value, 24)
+    assert isinstance(until_us, float)
+    return until_us
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_what_has_expired_would_decide_nothing(
     server: redis.Redis, store: RedisBlockingStore, seed: int
 ) -> None:
-    """Time is moved by hand here, so keys are removed by hand when theirs would have come.
+    """Time is moved by hand here, so all is removed by hand when its time has come.
 
     It only moves on: a clock that steps back finds gone what had expired until then.
     """
@@ -76,10 +91,11 @@ def test_what_has_expired_would_decide_nothing(
     for number, random in enumerate(random_batches(Random(seed), 300)):
         latest_us = max(latest_us, random.now_us)
         sent = msgspec.structs.replace(random, now_us=latest_us)
-        past = [key for key, end_us in until_us.items() if end_us <= sent.now_us]
-        for key in past:
-            removed += server.delete(key)
+        for key in [key for key, end_us in until_us.items() if end_us <= sent.now_us]:
+            server.delete(key)
             del until_us[key]
+        cells = expired_cells(server, latest_us)
+        removed += server.hdel(CELLS, *cells) if cells else 0
         began_s = time.monotonic()
         expected, reply = world.apply(sent), store.apply(sent)
         found = lifetimes(server)
@@ -95,23 +111,58 @@ def test_what_has_expired_would_decide_nothing(
     assert removed > 100
 
 
-def test_a_level_is_gone_soon_after_it_has_drained(
+def rates(count: int, *, apart_us: int) -> list[Batch]:
+    """Return batches that take from so many cells of a rate that forgets in ten microseconds."""
+    rule = Rule(kind=RATE, ceiling=10, drain=1, forget_us=10)
+    claims = tuple(Admit((Part(number, 0, 1),), "x") for number in range(100))
+    return [
+        batch(
+            number + 1,
+            *claims,
+            rules=(rule,),
+            cells=tuple(f"c{100 * number + at}" for at in range(100)),
+            now_us=NOW_US + number * apart_us,
+        )
+        for number in range(count // 100)
+    ]
+
+
+def test_levels_that_have_drained_are_removed_as_others_come(
     server: redis.Redis, store: RedisBlockingStore
 ) -> None:
-    rule = Rule(kind=RATE, ceiling=10, drain=10, forget_us=1)
-    store.apply(batch(1, Admit((Part(0, 0, 1),), "x"), rules=(rule,), cells=("fast",)))
-    assert server.pttl(f"{PREFIX}c:fast") <= 1_002
-    deadline_s = time.monotonic() + DEADLINE_S
-    while server.exists(f"{PREFIX}c:fast"):
-        assert time.monotonic() < deadline_s
+    for sent in rates(20_000, apart_us=100):
+        store.apply(sent)
+        assert server.hlen(CELLS) <= 2_000
 
 
-def test_what_a_level_was_charged_beyond_its_ceiling_lasts_until_it_has_drained(
+def test_levels_that_have_drained_are_removed_when_none_come(
+    server: redis.Redis, store: RedisBlockingStore
+) -> None:
+    for sent in rates(5_000, apart_us=0):
+        store.apply(sent)
+    assert server.hlen(CELLS) == 5_001
+    for seq in range(1_000, 3_000):
+        store.apply(batch(seq, now_us=NOW_US + 10**6))
+    assert server.hlen(CELLS) <= 1_001
+
+
+def test_levels_of_a_small_store_stay_until_it_is_left(
+    server: redis.Redis, store: RedisBlockingStore
+) -> None:
+    for sent in rates(900, apart_us=1_000):
+        store.apply(sent)
+    assert server.hlen(CELLS) == 901
+    assert server.object("encoding", CELLS) == b"hashtable"
+    assert 0 < server.pttl(CELLS) <= 172_800_000
+
+
+def test_what_a_level_was_charged_beyond_its_ceiling_is_kept_until_it_has_drained(
     server: redis.Redis, store: RedisBlockingStore
 ) -> None:
     rule = Rule(kind=RATE, ceiling=10, drain=1, forget_us=10)
     store.apply(batch(1, Adjust(0, 0, 5_000_000, 0), rules=(rule,), cells=("c",), now_us=NOW_US))
-    assert 4_000 < server.pttl(f"{PREFIX}c:c") - SPARE_MS <= 2 * 5_000 + 1
+    value: Any = server.hget(CELLS, "c")
+    assert 5_000_000 <= until_of(value) - NOW_US <= 5_000_001
 
 
 def test_a_living_member_keeps_what_it_holds_from_expiring(
@@ -122,7 +173,7 @@ def test_a_living_member_keeps_what_it_holds_from_expiring(
     store.apply(batch(1, HOLD, wait, now_us=NOW_US, ttl_us=long_us))
     kept = [
         f"{PREFIX}{key}"
-        for key in ("c:room", "h:m", "t:m", "q:room", "w:room", "meta", "members", "queues")
+        for key in ("cells", "h:m", "t:m", "q:room", "w:room", "meta", "members", "queues")
     ]
     assert server.exists(*kept) == len(kept)
     for hours, touched in ((5, False), (7, True)):

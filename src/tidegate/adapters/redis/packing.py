@@ -49,7 +49,7 @@ def pack_batch(batch: Batch) -> tuple[bytes, bytes]:
 def _rule(rule: Rule) -> tuple[int, ...]:
     """Return what the script knows of a rule."""
     first = (rule.kind, rule.ceiling, rule.unit, rule.drain, *rule.starts_us)
-    return (*first, rule.length_us, rule.kept, rule.shadow, rule.forget_us)
+    return (*first, rule.length_us, rule.kept, rule.shadow)
 
 
 class _Packing:

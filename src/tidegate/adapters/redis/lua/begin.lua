@@ -13,6 +13,7 @@ local APPLIED, LOST, STALE = 0, 1, 2
 
 local P = KEYS[1]
 local META, MEMBERS, QUEUES = P .. 'meta', P .. 'members', P .. 'queues'
+local CELLS = P .. 'cells'
 local member, seq, ttl_us, hello, now, rule_words, names, calls, plain, ids, given =
   unpack_all(ARGV[1])
 local OWN = P .. 'h:' .. member
@@ -59,31 +60,21 @@ local function each_part(command, key, words)
   return #found > 0 and found or sum
 end
 
--- The first cell has the number 0, as in the batch; claim ids follow, in the same list of values.
-local ids_first = #names
-local cells_count = ids_first + #ids
-local keys, values = {}, {}
-do
-  local prefix = P .. 'c:'
-  for index = 1, ids_first do keys[index] = prefix .. names[index] end
-  prefix = P .. 'i:'
-  for index = 1, #ids do keys[ids_first + index] = prefix .. ids[index] end
-  for first = 1, cells_count, WORDS_MAX do
-    local found = call('MGET', unpack(keys, first, math.min(first + WORDS_MAX - 1, cells_count)))
-    if first == 1 then
-      values = found
-    else
-      for index = 1, #found do values[#values + 1] = found[index] end
-    end
-  end
+-- The first cell has the number 0, as in the batch; the first claim id has 1.
+local cells_count, id_keys, id_values = #names, {}, {}
+local values = cells_count > 0 and each_part('HMGET', CELLS, names) or {}
+for x = 1, #ids do id_keys[x] = P .. 'i:' .. ids[x] end
+for first = 1, #ids, WORDS_MAX do
+  local found = call('MGET', unpack(id_keys, first, math.min(first + WORDS_MAX - 1, #ids)))
+  for index = 1, #found do id_values[first + index - 1] = found[index] end
 end
 
--- A rule is kind, ceiling, unit, drain, three window starts, length, kept, shadow, forget_us. The
--- first one has the number 0, too.
+-- A rule is kind, ceiling, unit, drain, three window starts, length, kept, shadow. The first one
+-- has the number 0, too.
 local rules, stale = {}, false
-for index = 1, #rule_words, 11 do
-  local rule = {unpack(rule_words, index, index + 10)}
-  rules[(index - 1) / 11] = rule
+for index = 1, #rule_words, 10 do
+  local rule = {unpack(rule_words, index, index + 9)}
+  rules[(index - 1) / 10] = rule
   if rule[1] == WINDOW and (now < rule[5] or now >= rule[7]) then stale = true end
   if rule[10] then plain = false end
 end

@@ -8,10 +8,12 @@ local MAX = 9007199254740991
 local DEDUP_US = 60000000
 local STANDING_US = 60000000
 local RECLAIMED_MAX = 4
--- Levels of capacities last two days and members three, unless somebody touches them: each member
--- that lives does so every six hours. What nobody speaks of any more vanishes, levels first; one of
--- zero after a minute. Other levels get up to an hour more than they need.
-local LEVELS_US, LEVELS_MS, MEMBERS_MS = 172800000000, '172800000', '259200000'
-local REFRESH_US, IDLE_US, SLACK_US = 21600000000, 60000000, 3600000000
+-- What no batch has spoken of for two days vanishes, levels first and members after three: each
+-- member that lives touches all of it every six hours.
+local CELLS_MS, MEMBERS_MS, REFRESH_US = '172800000', '259200000', 21600000000
+-- How long the level of a capacity that nobody holds is kept. Where there are more levels than so
+-- many, those that decide nothing any more are looked for: among twice as many as a batch adds, and
+-- with every so many batches of a member among some more.
+local IDLE_US, SMALL, SWEEP_EVERY, SWEPT = 60000000, 1000, 16, 64
 -- What one command may be given: unpack fails near 8000.
 local WORDS_MAX = 2000

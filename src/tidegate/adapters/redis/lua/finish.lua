@@ -1,56 +1,33 @@
--- What has changed is written, each key once; then the reply.
+-- What has changed is written, all levels at once; then the reply.
 
 local names_woken = rest and rest.woken() or {}
 
--- Return for how long a key is made: for as long as its level can decide anything, and some time
--- more, in which it takes new levels as it is. That costs half of making it anew.
-local function lifetime_us(rule, level, at)
-  local kind, least = rule[1], rule[11]
-  if kind == STOCK then return level > 0 and LEVELS_US or IDLE_US end
-  if kind == RATE and level > rule[2] then
-    -- A level that was charged beyond its ceiling drains for longer than a full one.
-    least = math.max(least, quotient_up(level, rule[4]))
+local changed, words_count = {}, 0
+for c in pairs(D) do
+  changed[words_count + 1], changed[words_count + 2] = names[c + 1], packed(c)
+  words_count = words_count + 2
+end
+for c in pairs(E) do
+  if not D[c] then
+    changed[words_count + 1], changed[words_count + 2] = names[c + 1], values[c + 1]
+    words_count = words_count + 2
   end
-  least = (least > 0 and least or LEVELS_US) + (at - now)
-  return least + (least < SLACK_US and least or SLACK_US)
+end
+local added = words_count > 0 and each_part('HSET', CELLS, changed) or 0
+
+-- Look at about so many levels, in turn, and remove those that decide nothing.
+local function sweep(count)
+  local found = call('HSCAN', CELLS, call('HGET', META, 'sweep') or '0', 'COUNT', count)
+  local list, gone = found[2], {}
+  for index = 1, #list, 2 do
+    if list[index] ~= '' and sunpack('<d', list[index + 1], 25) <= now then
+      gone[#gone + 1] = list[index]
+    end
+  end
+  if #gone > 0 then each_part('HDEL', CELLS, gone) end
+  return found[1]
 end
 
-local lasting = {}
-for c, rule in pairs(D) do
-  local kind, level, until_us, enough = rule[1], V[c], U[c], false
-  if until_us and not W[c] then
-    local left_us = until_us - now
-    if kind == RATE then
-      enough = level <= left_us * rule[4]
-    elseif kind == WINDOW then
-      enough = left_us >= rule[11] and rule[11] > 0
-    elseif kind == STOCK then
-      enough = left_us >= (level > 0 and LEVELS_US - REFRESH_US or 0)
-      if level == 0 and left_us > IDLE_US then enough = false end
-    end
-  end
-  if enough then
-    local at = kind == STOCK and Z[c] or now
-    call('SETRANGE', keys[c + 1], '0', spack('<dddd', level, at, rule[3], until_us))
-  else
-    local life_us = lifetime_us(rule, level, W[c] or now)
-    local life_ms = lasting[life_us]
-    if not life_ms then
-      life_ms = ms(life_us)
-      lasting[life_us] = life_ms
-    end
-    call('SET', keys[c + 1], packed(c, now + life_us), 'PX', life_ms)
-  end
-end
-for c, rule in pairs(E) do
-  if not D[c] then
-    local value = values[c + 1]
-    local level, at = sunpack('<dd', value)
-    local life_us = lifetime_us(rule, level, at > now and at or now)
-    local changed = {value:sub(1, 24), spack('<d', now + life_us), value:sub(33)}
-    call('SET', keys[c + 1], table.concat(changed), 'PX', ms(life_us))
-  end
-end
 if next(HD) then save_held(member, H, HD) end
 if rest then rest.save() end
 
@@ -70,6 +47,10 @@ if state == APPLIED then
     words[5], words[6] = 's:' .. member, '0'
   end
   if faded then words[#words + 1], words[#words + 2] = 'f:' .. member, fmt('%.0f', now) end
+  local swept = 2 * added + (fmod(seq, SWEEP_EVERY) == 0 and SWEPT or 0)
+  if swept > 0 and call('HLEN', CELLS) > SMALL then
+    words[#words + 1], words[#words + 2] = 'sweep', sweep(swept)
+  end
   call('HSET', META, unpack(words))
   if faded then rest.refresh() end
 end

@@ -1,17 +1,16 @@
 -- The levels of cells.
 --
--- values[c + 1] is what the store holds: amount, instant, ticks of a unit, until when the key is
--- there at least, and what a sliding window remembers besides. V[c] is what the level takes up now
--- by the rule R[c]: it is aged once, however many claims of the batch touch it. W[c] is its instant
--- if that lies ahead of a clock that has stepped back; Z[c] what a sliding window remembers, or
--- when a capacity was last taken; ZV[c] how much of V[c] is in a log already. While D[c] is set,
--- V[c] is newer than values[c + 1], and D[c] is R[c]. E[c] is the rule of a value that has changed,
--- but not by V[c]. U[c] is until when the key is there, if it is.
+-- values[c + 1] is what the store holds: amount, instant, ticks of a unit, until when it decides
+-- anything, and what a sliding window remembers besides. V[c] is what the level takes up now by the
+-- rule R[c]: it is aged once, however many claims of the batch touch it. W[c] is its instant if
+-- that lies ahead of a clock that has stepped back; Z[c] what a sliding window remembers, or when a
+-- capacity was last taken; ZV[c] how much of V[c] is in a log already. While D[c] is set, V[c] is
+-- newer than values[c + 1], and D[c] is R[c]. E[c] is set if a value has changed, but not by V[c].
 
-local V, R, W, Z, ZV, D, E, U = {}, {}, {}, {}, {}, {}, {}, {}
+local V, R, W, Z, ZV, D, E = {}, {}, {}, {}, {}, {}, {}
 local freed = {}
 -- A capacity whose rule nobody has named.
-local ANY_STOCK = {STOCK, MAX, 1, 0, 0, 0, 0, 0, -1, false, 0}
+local ANY_STOCK = {STOCK, MAX, 1, 0, 0, 0, 0, 0, -1, false}
 
 local function quotient(over, by)
   return (over - fmod(over, by)) / by
@@ -37,28 +36,29 @@ local function log_taken(c)
   ZV[c] = V[c]
 end
 
--- Return a level as the store holds it, in a key that is there until then.
-local function packed(c, until_us)
+-- Return a level as the store holds it.
+local function packed(c)
   local rule = D[c]
-  local kind, at, amount, unit = rule[1], W[c] or now, V[c], rule[3]
-  if kind < STOCK then return spack('<dddd', amount, at, unit, until_us) end
-  if kind == STOCK then return spack('<dddd', amount, Z[c], unit, until_us) end
-  if kind == LOG then
-    log_taken(c)
-    return spack('<dddd', amount, at, unit, until_us) .. Z[c]
+  local kind, at, level, unit = rule[1], W[c] or now, V[c], rule[3]
+  if kind == RATE then return spack('<dddd', level, at, unit, at + level / rule[4] + 1) end
+  if kind == WINDOW then
+    return spack('<dddd', level, at, unit, at < rule[7] and rule[7] or at + rule[7] - rule[6])
+  end
+  if kind == STOCK then
+    return spack('<dddd', level, Z[c], unit, level > 0 and MAX or now + IDLE_US)
   end
   local older, length = Z[c], rule[8]
-  if not older then return spack('<dddd', amount / length, at, unit, until_us) end
-  amount = (amount - older * (length - fmod(at, length))) / length
-  return spack('<ddddd', amount, at, unit, until_us, older)
+  if kind == LOG then
+    log_taken(c)
+    return spack('<dddd', level, at, unit, at + length) .. Z[c]
+  end
+  if not older then return spack('<dddd', level / length, at, unit, at + 2 * length) end
+  level = (level - older * (length - fmod(at, length))) / length
+  return spack('<ddddd', level, at, unit, at + 2 * length, older)
 end
 
 local function settle(c)
-  local rule = D[c]
-  if rule then
-    values[c + 1] = packed(c, U[c] or 0)
-    D[c], E[c] = nil, rule
-  end
+  if D[c] then values[c + 1], D[c], E[c] = packed(c), nil, true end
 end
 
 local function aged_window(c, rule, amount, from, at, value)
@@ -92,11 +92,7 @@ local function aged(c, rule)
   if D[c] then settle(c) end
   local kind, value = rule[1], values[c + 1]
   local amount, from, unit, at = 0, 0, 1, now
-  if value then
-    local until_us
-    amount, from, unit, until_us = sunpack('<dddd', value)
-    if #value == 32 then U[c] = until_us end
-  end
+  if value then amount, from, unit = sunpack('<ddd', value) end
   -- In Lua 5.1 it costs a place in a table to set nil where nothing is.
   if from > now then at, W[c] = from, from elseif W[c] then W[c] = nil end
   if kind == RATE then
@@ -196,8 +192,8 @@ local queue_at = {}
 -- Whether it is time to touch what lasts for days.
 local faded = now - fresh_us >= REFRESH_US or fresh_us > now
 if had_queues then
-  for first = 1, ids_first, WORDS_MAX do
-    local last = math.min(first + WORDS_MAX - 1, ids_first)
+  for first = 1, cells_count, WORDS_MAX do
+    local last = math.min(first + WORDS_MAX - 1, cells_count)
     local found = call('HMGET', QUEUES, unpack(names, first, last))
     for index = 1, #found do
       queue_at[first + index - 2] = found[index]

@@ -7,14 +7,13 @@ local alive, holders, known_ids, changed_ids = {}, {}, {}, {}
 local function cell_named(name)
   if not index_of then
     index_of = {}
-    for c = 0, ids_first - 1 do index_of[names[c + 1]] = c end
+    for c = 0, cells_count - 1 do index_of[names[c + 1]] = c end
   end
   local c = index_of[name]
   if not c then
     c, cells_count = cells_count, cells_count + 1
-    local key = P .. 'c:' .. name
-    index_of[name], names[c + 1], keys[c + 1] = c, name, key
-    values[c + 1] = call('GET', key)
+    index_of[name], names[c + 1] = c, name
+    values[c + 1] = call('HGET', CELLS, name)
   end
   return c
 end
@@ -49,7 +48,7 @@ end
 local function known_id(x)
   local id = known_ids[x]
   if id == nil then
-    local value = values[ids_first + x]
+    local value = id_values[x]
     id = value and unpack_all(value)
     known_ids[x] = id
   end
@@ -106,19 +105,20 @@ end
 local function save_members()
   for name, held in pairs(holders) do save_held(name, held[1], held[2]) end
   for x in pairs(changed_ids) do
-    local id, key = known_ids[x], P .. 'i:' .. ids[x]
+    local id, key = known_ids[x], id_keys[x]
     if id then call('SET', key, pack(id), 'PX', ms(id[4] - now)) else call('DEL', key) end
   end
 end
 
 -- Touch what lasts for days, so that it lasts as long as its member.
 local function refresh()
+  -- A long value, of no cell, makes a hash of few cells as fast as one of many.
+  call('HSET', CELLS, '', ('-'):rep(100))
+  call('PEXPIRE', CELLS, CELLS_MS)
   call('PEXPIRE', META, MEMBERS_MS)
   call('PEXPIRE', MEMBERS, MEMBERS_MS)
   call('PEXPIRE', QUEUES, MEMBERS_MS)
   call('PEXPIRE', OWN, MEMBERS_MS)
-  local cells = call('HKEYS', OWN)
-  for index = 1, #cells do call('PEXPIRE', P .. 'c:' .. cells[index], LEVELS_MS) end
   local mine = P .. 't:' .. member
   call('PEXPIRE', mine, MEMBERS_MS)
   local tickets = call('HKEYS', mine)
