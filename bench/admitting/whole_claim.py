@@ -80,7 +80,8 @@ def times_the_cost(group: str, name: str, timings: Timings, rival: str, bar: Bar
     """Return how many times the rival's cost one subject costs."""
     mine = middle(timings, name)
     if rival not in timings:
-        return Row(group=group, what=name, ours=nanoseconds(mine), bar=bar)
+        absent = f"{rival}: not installed"
+        return Row(group=group, what=name, ours=nanoseconds(mine), peer=absent, bar=bar)
     its = middle(timings, rival)
     return Row(
         group=group,
