@@ -125,6 +125,20 @@ def test_a_server_that_is_killed_comes_back_with_every_grant(own_postgres: Postg
         assert amount(store) == sum(granted)
 
 
+@pytest.mark.needs("postgres_own")
+def test_a_server_that_is_gone_is_noticed_by_a_batch_of_any_size(own_postgres: Postgres) -> None:
+    for size in (0, 50_000):
+        with connected(own_postgres.url) as store:
+            store.apply(batch(1))
+            own_postgres.kill()
+            cells = tuple(f"cell-{number}" for number in range(size))
+            with pytest.raises(StoreUnavailable):
+                store.apply(batch(2, cells=cells))
+            with pytest.raises(StoreUnavailable):
+                store.connect()
+            own_postgres.restart()
+
+
 def test_a_client_that_freezes_holds_up_others_only_for_so_long(postgres_url: str) -> None:
     with connected(postgres_url) as store, child("stuck", postgres_url, "0.5") as process:
         assert line(process) == "held"

@@ -28,7 +28,7 @@ from tests.integration.sql_admission import (
 from tidegate.adapters.sql.shared.postgres.listening import PostgresSharedStore
 from tidegate.adapters.sql.shared.sqlite.watched import SqliteSharedStore
 from tidegate.domain.batch import Admit, Check, Done, GiveBack, Part, Wait, Yes
-from tidegate.errors import StoreUnavailable
+from tidegate.errors import InvalidSetting, StoreUnavailable
 
 pytest_plugins = ["tests.servers.fixtures"]
 pytestmark = pytest.mark.anyio
@@ -143,6 +143,12 @@ def test_a_store_is_used_only_while_it_is_connected(url: str) -> None:
             store.apply(batch(1))
     with connected(url) as other:
         assert amount(other) == 1
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, 1e9, float("nan")])
+def test_a_timeout_is_a_time(url: str, timeout_s: float) -> None:
+    with pytest.raises(InvalidSetting, match="timeout_s"):
+        store_at(url, timeout_s)
 
 
 def test_a_forked_child_makes_a_connection_of_its_own(url: str) -> None:

@@ -11,13 +11,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tidegate.errors import StoreUnavailable
+from tidegate.errors import InvalidSetting, StoreUnavailable
+
+TIMEOUT_MAX_S = 3_600
 
 
 class Turns:
-    """One thread at a time; the others wait for it no longer than for a server."""
+    """One thread at a time; the others wait for it no longer than for a server.
+
+    Raises:
+        InvalidSetting: the timeout is no time.
+    """
 
     def __init__(self, name: str, timeout_s: float) -> None:
+        if not 0.01 <= timeout_s <= TIMEOUT_MAX_S:
+            raise InvalidSetting("timeout_s", timeout_s, f"0.01..{TIMEOUT_MAX_S} seconds")
         self._name, self._timeout_s = name, timeout_s
         self._lock = threading.Lock()
         self._pid = os.getpid()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidegate.errors import ExtraMissing, InvalidSetting
@@ -78,6 +79,7 @@ class Link:
     def __init__(self, connection: PGconn) -> None:
         self.connection = connection
         self._prepared: set[bytes] = set()
+        self._fatal = library().ExecStatus.FATAL_ERROR
 
     @classmethod
     def open(cls, settings: dict[str, str], timeout_s: float) -> Link:
@@ -108,9 +110,11 @@ class Link:
 
     def prepare(self, statements: Sequence[Statement], end_s: float) -> None:
         """Let the server read statements once for all calls; not through a pooler."""
-        for statement in statements:
-            self.connection.send_prepare(statement.name, statement.text)
-        self._finish(len(statements), end_s)
+        with self._losing():
+            for statement in statements:
+                self.connection.send_prepare(statement.name, statement.text)
+            results = self._finish(len(statements), end_s)
+        self._check(results)
         self._prepared.update(statement.name for statement in statements)
 
     def run(self, calls: Sequence[Call], end_s: float) -> list[PGresult]:
@@ -124,52 +128,56 @@ class Link:
             ServerError: the server refused one of them.
             LinkLost: no answer in time, or no connection; it is closed.
         """
-        connection = self.connection
-        formats = {0: (), 1: (_BINARY,)}
-        for statement, parameters in calls:
-            binary = formats.get(len(parameters)) or (_BINARY,) * len(parameters)
-            if statement.name in self._prepared:
-                connection.send_query_prepared(statement.name, parameters, binary, _BINARY)
-            else:
-                connection.send_query_params(
-                    statement.text, parameters, None, binary, result_format=_BINARY
-                )
-        return self._finish(len(calls), end_s)
+        with self._losing():
+            for statement, parameters in calls:
+                self._send(statement, parameters)
+            results = self._finish(len(calls), end_s)
+        self._check(results)
+        return results
 
     def close(self) -> None:
         """Let go of the connection."""
         self.connection.finish()
 
-    def _finish(self, count: int, end_s: float) -> list[PGresult]:
-        """Send what is queued, and read so many results."""
-        connection = self.connection
-        results = []
-        refused: PGresult | None = None
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Close the connection whatever goes wrong: what it answers next is not known."""
         try:
-            connection.pipeline_sync()
-            self._flush(end_s)
-            for _ in range(count):
-                result = self._result(end_s)
-                if refused is None and result.status == library().ExecStatus.FATAL_ERROR:
-                    refused = result
-                results.append(result)
-                self._result(end_s, expected=False)
-            self._result(end_s)
+            yield
         except BaseException as error:
             self.close()
-            if isinstance(error, LinkLost):
-                raise
-            if isinstance(error, Exception):
-                raise LinkLost(_first_line(error)) from error
+            if isinstance(error, Exception) and not isinstance(error, LinkLost):
+                raise LinkLost(_said(error)) from error
             raise
-        if refused is not None:
-            self._refuse(refused)
+
+    def _send(self, statement: Statement, parameters: Sequence[bytes | None]) -> None:
+        connection, binary = self.connection, (_BINARY,) * len(parameters)
+        if statement.name in self._prepared:
+            connection.send_query_prepared(statement.name, parameters, binary, _BINARY)
+        else:
+            connection.send_query_params(
+                statement.text, parameters, None, binary, result_format=_BINARY
+            )
+
+    def _finish(self, count: int, end_s: float) -> list[PGresult]:
+        """Send what is queued, and read so many results."""
+        self.connection.pipeline_sync()
+        self._flush(end_s)
+        results = []
+        for _ in range(count):
+            results.append(self._result(end_s))
+            self._result(end_s, expected=False)
+        self._result(end_s)
         return results
 
-    def _refuse(self, result: PGresult) -> None:
+    def _check(self, results: Sequence[PGresult]) -> None:
+        """Raise what the server says of the first statement that it refused."""
+        refused = next((result for result in results if result.status == self._fatal), None)
+        if refused is None:
+            return
         field = library().DiagnosticField
-        state = (result.error_field(field.SQLSTATE) or b"").decode()
-        message = (result.error_field(field.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
+        state = (refused.error_field(field.SQLSTATE) or b"").decode()
+        message = (refused.error_field(field.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
         if not state or not self.alive:
             self.close()
             raise LinkLost(message or "the server closed the connection")
@@ -213,5 +221,6 @@ class Link:
         return ready[0][1]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _said(error: Exception) -> str:
+    """Return what libpq says in its first line, without what psycopg puts before it."""
+    return str(error).strip().partition("\n")[0].rpartition("failed: ")[2]

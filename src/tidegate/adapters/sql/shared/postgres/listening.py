@@ -55,6 +55,7 @@ class PostgresSharedStore(ThreadedStore):
                 "the store at %s is behind a pooler: processes do not hear of each other at once",
                 self._blocking.address,
             )
+        self._retry_s = 0.0
         await self._listen()
 
     async def apply(self, batch: Batch) -> Reply:
