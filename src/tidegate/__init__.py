@@ -3,6 +3,8 @@
 One call decides, in one atomic step, whether a tenant may have all that a piece of work needs.
 """
 
+# Before all others: it chooses whether they are found compiled.
+import tidegate.forms  # noqa: F401  # isort: split
 from tidegate.bootstrap import Gate
 from tidegate.domain.adaptive import Aimd, Gradient2
 from tidegate.domain.claim import Claim

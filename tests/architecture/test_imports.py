@@ -16,7 +16,8 @@ LAYERS = ("errors", "domain", "ports", "managers", "facades", "bootstrap", "entr
 """Each may import itself and what stands to its left."""
 
 BESIDE = {
-    "__init__": {"errors", "domain", "ports", "managers", "facades", "bootstrap"},
+    "forms": set(),
+    "__init__": {"forms", "errors", "domain", "ports", "managers", "facades", "bootstrap"},
     "adapters": {"errors", "domain", "ports"},
     "config": {"errors", "domain"},
     "bootstrap": {"adapters", "config"},
@@ -33,7 +34,7 @@ PURE_LIBRARIES = {"msgspec"}
 """All that the core may need besides the standard library."""
 
 WITH_LIBRARIES = {"adapters", "bootstrap", "config", "entrypoints", "testing"}
-WITH_THE_WORLD = {"adapters", "bootstrap", "entrypoints", "testing"}
+WITH_THE_WORLD = {"adapters", "bootstrap", "entrypoints", "forms", "testing"}
 
 WORLD_MODULES = {"random", "secrets", "time", "uuid"}
 WORLD_CALLS = {

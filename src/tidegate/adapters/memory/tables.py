@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -98,7 +99,7 @@ class Tables:
             table.forget_us = max(table.forget_us, found.rule.forget_us)
         return found
 
-    def refuse(self, resource: str, side: str, units: int) -> Table:
+    def refuse(self, resource: str, side: str, units: Any) -> Table:
         """Raise InvalidClaim: naming the resources there are, or the amounts there may be."""
         limit = self.policy.named(resource, side)[0]
         table = self.by_name[limit.name]
