@@ -10,15 +10,15 @@ help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
 		sed 's/bench-%/bench-NAME/' | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-install: ## make the environment in .venv, and get a browser where permitted
-	@scripts/install.sh run browser
+install: ## make the environment in .venv, compile what is hot, and get a browser where permitted
+	@scripts/install.sh run compile browser
 
 run: ## install, then serve the demo; more options with ARGS="--port 9000"
-	@scripts/install.sh run browser
+	@scripts/install.sh run compile browser
 	@exec .venv/bin/tidegate serve --demo $(ARGS)
 
 test: ## install, check, and run all tests with coverage
-	@scripts/install.sh run test browser
+	@scripts/install.sh run test compile browser
 	@scripts/gateways.sh install
 	@scripts/check.sh
 	@scripts/test.sh
@@ -28,18 +28,18 @@ test-gateways: ## run the tests against real gateways, put into build/gateways
 	@scripts/gateways.sh test $(ARGS)
 
 check: ## format, lint, types and the house rules
-	@scripts/install.sh run test
+	@scripts/install.sh run test compile
 	@scripts/check.sh
 
 wasm: ## build the WASM module from its source; ARGS=--check only compares
 	@PYTHON=$$(scripts/find-python.sh) && export PYTHON && exec scripts/build-wasm.sh $(ARGS)
 
 bench: ## run every benchmark
-	@scripts/install.sh run test bench
+	@scripts/install.sh run test bench compile
 	@scripts/bench.sh all $(ARGS)
 
 bench-%: ## run bench/NAME.py
-	@scripts/install.sh run test bench
+	@scripts/install.sh run test bench compile
 	@scripts/bench.sh $* $(ARGS)
 
 lock: ## pin all requirements again; newer ones with ARGS=--upgrade
@@ -47,5 +47,5 @@ lock: ## pin all requirements again; newer ones with ARGS=--upgrade
 	@scripts/lock.sh $(ARGS)
 
 clean: ## remove everything that make and the tests made
-	@rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist src/tidegate/compiled .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

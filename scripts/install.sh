@@ -1,6 +1,6 @@
 #!/bin/sh
 # Bring .venv up to date with the named parts: run, test, lock (requirement sets under
-# requirements/) and browser.
+# requirements/), compile (the hot modules, where a C compiler is there) and browser.
 #
 # A stamp holds the checksum of what was installed and is written last: an interrupted install goes
 # on where it stopped, and a complete one costs milliseconds.
@@ -11,12 +11,16 @@ cd "$(dirname "$0")/.."
 unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 STAMPS=.venv/.stamps
+HOT="scripts/compile.py src/tidegate/domain/admission.py src/tidegate/adapters/memory/*.py"
+COMPILED=src/tidegate/compiled/made-from.txt
 PIP_HINT="pip failed; the lines above say why. When that is mended, the same command goes on here."
 
 # checksum PART: what its stamp says once it is installed.
 checksum() {
     case $1 in
     package) cat pyproject.toml requirements/build.txt | cksum ;;
+    # A compiler that came meanwhile is a reason to try again, too.
+    compile) { cat $HOT $COMPILED 2>/dev/null || command -v "${CC:-cc}" || true; } | cksum ;;
     *) cksum <"requirements/$1.txt" ;;
     esac
 }
@@ -71,6 +75,15 @@ install_package() {
     checksum package >"$STAMPS/package"
 }
 
+# Never fatal: without a compiler, or if it fails, the Python files do the same, slower.
+compile_hot() {
+    announce "compile the hot modules (a minute)"
+    quietly 15 .venv/bin/python scripts/compile.py ||
+        printf '      They could not be compiled; the Python files are used.\n'
+    grep '^Nothing is compiled' "$step_log" | sed 's/^/      /' || true
+    checksum compile >"$STAMPS/compile"
+}
+
 missing=""
 for part in venv "$1" package $(shift && echo "$@"); do
     is_done "$part" && continue
@@ -83,6 +96,7 @@ for part in $missing; do
     case $part in
     venv) install_venv ;;
     package) install_package ;;
+    compile) compile_hot ;;
     browser) announce "get a headless Chromium" && scripts/browser.sh install ;;
     *) install_requirements "$part" ;;
     esac

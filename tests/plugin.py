@@ -19,6 +19,8 @@ from tests.components import PROBES
 
 HERE = Path(__file__).parent
 TITLE = "could not run for want of a component"
+FORM = "TIDEGATE_PURE"
+"""Says whether the Python files are tested or what is compiled of them: no setting of a test."""
 SETTINGS = ("TIDEGATE_", "PERSISTENCE_", "REDIS_URL")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -47,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[MISSED] = {}
     config.stash[TOLERATED] = _read_tolerated(Path(config.getoption("--may-be-missing")))
     for name in list(os.environ):
-        if name.startswith(SETTINGS) or name.lower() in PROXIES:
+        if name != FORM and (name.startswith(SETTINGS) or name.lower() in PROXIES):
             del os.environ[name]
 
 
