@@ -76,6 +76,13 @@ RULES = st.one_of(
 LAST_US = 2**52
 """In the year 2112. Instants, too, have to be below 2**53, with all that is added to them."""
 FRACTIONS = st.sampled_from([0, 0.1, 1 / 3, 0.5, 0.999, 1])
+LATELY = st.integers(1, 5_000)
+OF_ANY_KIND = st.one_of(
+    st.builds(rate, SMALL, SMALL, SMALL),
+    st.builds(counter, SMALL, LATELY),
+    st.builds(window, SMALL, LATELY),
+    st.builds(log, SMALL, LATELY),
+)
 Steps = list[tuple[str, float, list[tuple[str, float]]]]
 STEPS = st.lists(
     st.tuples(
@@ -121,6 +128,7 @@ def test_waits_are_exact_up_to_the_largest_numbers(
         st.lists(st.builds(rate, st.integers(1, 2**26), SMALL, st.integers(1, 2**26)), min_size=2),
         st.lists(st.builds(counter, SMALL, LENGTHS), min_size=2),
         st.lists(st.builds(log, SMALL, LENGTHS), min_size=2),
+        st.lists(OF_ANY_KIND, min_size=2),
     ),
     steps=STEPS,
 )

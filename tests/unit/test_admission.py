@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.domain.admission import Level, Row, decide
+from tidegate.domain.admission import Level, Row, aged, decide
 from tidegate.domain.limit import Capacity, Quota, RateLimit
-from tidegate.domain.rule import Rule, rule_of
+from tidegate.domain.rule import COUNTER, LOG, STOCK, Rule, rule_of
 
 NOW_US = 1_795_000_000_000_000  # 2026-11-18T11:06:40Z
 SECOND_US = 1_000_000
@@ -100,3 +100,12 @@ def test_a_quota_rule_is_stale_after_the_next_window() -> None:
     assert not MINUTE.is_stale(NOW_US + 79 * SECOND_US)
     assert MINUTE.is_stale(NOW_US + 80 * SECOND_US)
     assert MINUTE.is_stale(NOW_US - 41 * SECOND_US)
+
+
+def test_a_level_of_another_kind_of_limit_keeps_its_amount_alone() -> None:
+    log = Rule(kind=LOG, ceiling=5, length_us=10)
+    counter = Rule(kind=COUNTER, ceiling=50, unit=10, length_us=10)
+    taken, counted = Level(2, 100, (99, 1, 100, 1)), Level(3, 100, (4,), 10)
+    assert aged(log, counted, 105) == Level(0, 105)
+    assert aged(counter, taken, 105) == Level(2, 105, (), 10)
+    assert aged(Rule(kind=STOCK, ceiling=5), taken, 100) == Level(2, 100)

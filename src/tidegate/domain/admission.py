@@ -101,12 +101,15 @@ def lent(row: Row, before: int, kept: int) -> Level:
 
 
 def aged(rule: Rule, level: Level, now_us: int) -> Level:
-    """Return the level as it is at `now_us`. A clock that steps back only pauses ageing."""
+    """Return the level as it is at `now_us`. A clock that steps back only pauses ageing.
+
+    A level that was written by a limit of another kind keeps its amount, and no more.
+    """
     now_us = max(now_us, level.at_us)
-    if now_us == level.at_us and rule.kind in _UNAGED and level.unit == rule.unit:
+    amount, past = level.amount, level.past
+    if now_us == level.at_us and rule.kind in _UNAGED and level.unit == rule.unit and not past:
         # The next claim of the same step finds it as the one before it left it.
         return level
-    amount, past = level.amount, level.past
     if rule.kind == RATE:
         if level.unit != rule.unit and amount:
             # In units it stays what it was. Rounded up to a whole one: exact in every language.
@@ -116,17 +119,26 @@ def aged(rule: Rule, level: Level, now_us: int) -> Level:
         if level.at_us < window_of(rule, now_us)[0]:
             amount = 0
     elif rule.kind == COUNTER:
+        older = past if len(past) == 1 else ()
         turns = now_us // rule.length_us - level.at_us // rule.length_us
         if turns:
-            past = (amount,) if turns == 1 and amount else ()
+            older = (amount,) if turns == 1 and amount else ()
             amount = 0
+        return Level(amount, now_us, older, rule.unit)
     elif rule.kind == LOG:
-        first = 0
-        while first < len(past) and past[first] + rule.length_us <= now_us:
-            amount -= past[first + 1]
-            first += 2
-        past = past[first:] if first else past
-    return Level(amount, now_us, past, rule.unit)
+        return _aged_log(rule, level, now_us)
+    return Level(amount, now_us, (), rule.unit)
+
+
+def _aged_log(rule: Rule, level: Level, now_us: int) -> Level:
+    amount, past = level.amount, level.past
+    if not past or len(past) % 2:
+        return Level(0, now_us, (), rule.unit)
+    first = 0
+    while first < len(past) and past[first] + rule.length_us <= now_us:
+        amount -= past[first + 1]
+        first += 2
+    return Level(amount, now_us, past[first:] if first else past, rule.unit)
 
 
 def risen(rule: Rule, level: Level, cost: int) -> Level:
