@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -21,6 +23,8 @@ from tidegate.adapters.redis.admission_store import RedisSharedStore
 from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
 from tidegate.domain.batch import APPLIED, LOST, Look
 from tidegate.errors import InvalidSetting, StoreUnavailable
+
+GUIDE = Path(__file__).parents[2] / "docs/guides/shared-stores.md"
 
 pytest_plugins = ["tests.servers.fixtures"]
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("valkey_own")]
@@ -56,6 +60,19 @@ async def test_over_tls(own_valkey: Valkey) -> None:
         url = f"rediss://127.0.0.1:{proxy.port}?ssl_ca_certs={PEM}"
         conform(url)
         await conform_in_tasks(f"{url}&name=other")
+
+
+async def test_as_a_user_with_no_more_rights_than_needed(own_valkey: Valkey) -> None:
+    rights = "~tidegate:* &tidegate:* +@connection +@scripting +@read +@write +@pubsub +time +role"
+    own_valkey.ask("ACL", "SETUSER", "gate", "on", ">x", *rights.split())
+    url = f"redis://gate:x@127.0.0.1:{own_valkey.port}"
+    assert rights in GUIDE.read_text("utf-8")
+    conform(url)
+    store = RedisSharedStore(parse_address(url))
+    heard = asyncio.Event()
+    store.listen("m", heard.set)
+    await asyncio.wait_for(heard.wait(), 30)
+    await store.close()
 
 
 @pytest.mark.slow
