@@ -214,7 +214,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
     listed = {name_of(row[0]): name_of(row[1]) for row in rows("settings.md", "Every setting")}
     assert listed == dict(defaults(Settings()))
     variables = {name_of(row[0]) for row in rows("settings.md", "Environment")}
-    assert variables == {*reading._ENVIRONMENT, "TIDEGATE_CONFIG"}
+    assert variables == {*reading._ENVIRONMENT, *reading.NO_SETTINGS}
     assert [name_of(row[0]) for row in rows("settings.md", "Plans")] == list(DEFAULT_PLANS)
 
 

@@ -35,6 +35,10 @@ def test_environment_wins_over_later_files_over_earlier_ones(tmp_path: Path) -> 
     assert (settings.browser.slots, settings.browser.timeout_s) == (5, 9.0)
 
 
+def test_which_form_is_used_is_no_setting(tmp_path: Path) -> None:
+    assert load(tmp_path, TIDEGATE_PURE="1") == load(tmp_path)
+
+
 def test_variables_are_put_in(tmp_path: Path) -> None:
     text = "port: ${A:-81}\nhost: ${B}\nuser_agent: 'x ${C:-y}'"
     settings = load(tmp_path, text, B="h: {a: b}")

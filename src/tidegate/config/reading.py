@@ -27,6 +27,8 @@ _ENVIRONMENT = {
     "TIDEGATE_EGRESS_ALLOW": "egress.allow",
     "TIDEGATE_USER_AGENT": "user_agent",
 }
+NO_SETTINGS = ("TIDEGATE_CONFIG", "TIDEGATE_PURE")
+"""Read before there are settings: where they are, and which form of the package is used."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -47,8 +49,8 @@ def load_settings(environ: Mapping[str, str], *, folder: Path) -> Settings:
     for name, text in environ.items():
         if name in _ENVIRONMENT:
             _put(tree, _ENVIRONMENT[name], text)
-        elif name.startswith("TIDEGATE_") and name != "TIDEGATE_CONFIG":
-            known = " | ".join(sorted([*_ENVIRONMENT, "TIDEGATE_CONFIG"]))
+        elif name.startswith("TIDEGATE_") and name not in NO_SETTINGS:
+            known = " | ".join(sorted([*_ENVIRONMENT, *NO_SETTINGS]))
             raise InvalidSetting(name, "(set)", known)
     return _convert(tree)
 
