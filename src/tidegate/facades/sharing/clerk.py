@@ -14,7 +14,6 @@ from tidegate.domain.batch import (
     Call,
     Done,
     End,
-    GiveBack,
     Touch,
 )
 from tidegate.domain.claim import Claim
@@ -23,7 +22,15 @@ from tidegate.domain.lease import Lease, LeaseRecord, Outcome
 from tidegate.domain.policy import Policy
 from tidegate.errors import LeaseLost, TidegateError
 from tidegate.facades.sharing.leasing import Leasing, Pool
-from tidegate.facades.sharing.outbox import Asked, Naming, Request, cell_name, ignored
+from tidegate.facades.sharing.outbox import (
+    Asked,
+    Naming,
+    Request,
+    Returns,
+    cell_name,
+    flat_held,
+    ignored,
+)
 from tidegate.facades.sharing.questions import Question, Terms
 from tidegate.facades.sharing.resolver import Resolver
 from tidegate.facades.sharing.session import Session
@@ -55,6 +62,7 @@ class Clerk:
         self.resolver = Resolver(policy)
         self.leasing = Leasing(now_us=session.now_us, give_back=self._return_tokens)
         self.leasing.bind(policy)
+        self._returns = Returns(self._member)
         self.granted = 0
         self.released: Counter[str] = Counter()
         self.shadowed: Counter[str] = Counter()
@@ -78,16 +86,14 @@ class Clerk:
 
     def admit(self, claim: Claim, terms: Terms, heard: Heard) -> None:
         """Ask for a claim. Raises InvalidClaim."""
-        if len(self.session.holdings):
+        if self.session.holdings.is_due(self.session.now_us()):
             self.expire()
         question = Question(self, claim, terms, heard)
-        # Wrong claims are refused before they travel.
-        question.resolve()
         if self.leasing.is_used:
             with self.session.lock:
                 if question.is_answered_here():
                     return
-        self.again(question)
+        self.ask(question)
 
     def again(self, question: Question) -> None:
         """Let a question travel."""
@@ -106,18 +112,16 @@ class Clerk:
         return True
 
     def give_back(self, lease: Lease) -> None:
-        """Let the store have what a lease holds, whether or not it is kept here."""
-        claim_id, held, member = id_of(lease.claim), lease.rows, self.session.member
-
-        def calls(naming: Naming) -> Sequence[Call]:
-            if claim_id:
-                return (End(claim_id, lease.fencing_token),)
-            if self.session.member != member:
-                # The store has taken it back with the member that held it.
-                return ()
-            return (GiveBack(_flat(naming, held)),) if held else ()
-
-        self.tell(calls)
+        """Let the store have what a lease holds. The lock is held."""
+        claim_id = id_of(lease.claim)
+        if claim_id:
+            self.tell(lambda _: (End(claim_id, lease.fencing_token),))
+        elif lease.rows:
+            if not self._returns.takes_more():
+                self._returns = Returns(self._member)
+                if self.session.ask(self._returns, first=True):
+                    self._send()
+            self._returns.add(lease.rows)
 
     def settle(self, lease: Lease, actual: Mapping[str, int]) -> bool:
         """Replace the amounts a lease took by those really used; False if that was done before."""
@@ -134,12 +138,13 @@ class Clerk:
     def void(self, lease: Lease) -> None:
         """Take back a grant whose holder never heard of it, with all it took; free its id."""
         with self.session.lock:
-            self.session.holdings.pop(lease)
+            kept = self.session.holdings.pop(lease)
             if lease.claim.id is not None:
                 self._void_id(lease)
                 return
             self._refund(lease)
-            self.give_back(lease)
+            if kept is not None:
+                self.give_back(kept)
 
     def _void_id(self, lease: Lease) -> None:
         """Take back a grant with an id, unless a retry has heard of it: then it is the retry's."""
@@ -189,9 +194,6 @@ class Clerk:
 
     def expire(self) -> None:
         """Give back what has expired."""
-        expiry_us = self.session.holdings.next_expiry_us()
-        if expiry_us is None or expiry_us > self.session.now_us():
-            return
         with self.session.lock:
             for lease in self.session.holdings.expired(self.session.now_us()):
                 self.expired.append(lease.record())
@@ -220,7 +222,7 @@ class Clerk:
         def calls(naming: Naming) -> Sequence[Call]:
             return (
                 Adopt(
-                    _flat(naming, held),
+                    flat_held(naming, held),
                     id_of(record.claim),
                     digest_of(record.claim),
                     record.fencing_token,
@@ -279,10 +281,8 @@ class Clerk:
 
     def ask(self, request: Asked, *, quietly: bool = False) -> None:
         """Let a request travel; `quietly` with the next batch that travels anyway."""
-        self.session.ask(request)
-        if not quietly:
+        if self.session.ask(request, quietly=quietly):
             self._send()
 
-
-def _flat(naming: Naming, held: Sequence[tuple[str, int]]) -> tuple[int, ...]:
-    return tuple(n for name, units in held for n in (naming.cell(name), units))
+    def _member(self) -> str:
+        return self.session.member

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted
-from tidegate.domain.lease import LEASE_S, Lease, lease_us_of
+from tidegate.domain.lease import LEASE_S, Lease
 from tidegate.domain.policy import Policy
 from tidegate.errors import AdmissionDenied, StoreUnavailable, TidegateError, WouldBlock
 from tidegate.facades.desk import Precheck
@@ -16,7 +16,7 @@ from tidegate.facades.guards import Guards
 from tidegate.facades.holding import Renewals
 from tidegate.facades.sharing.desk import SharedDesk, blocking
 from tidegate.facades.sharing.members import Members
-from tidegate.facades.sharing.questions import Terms
+from tidegate.facades.sharing.questions import terms_of
 from tidegate.facades.sharing.turn import Answered, SharedTurn
 from tidegate.facades.turn import AnyTurn, HoldTerms
 from tidegate.ports.clock import Clock
@@ -88,21 +88,24 @@ class SharedGate(SharedDesk, Guards):
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide now, in one round trip to the store. See `AdmissionGate.try_admit`."""
-        member = self._members.here()
-        if self._precheck is None and not report:
+        loop = asyncio.get_running_loop()
+        member = self._members.of_loop(loop)
+        if self._precheck is not None:
+            denied = self.precheck(claim)
+            if denied is not None:
+                return denied
+        elif member.clerk.leasing.is_used and not report:
             granted = member.spend(claim)
             if granted is not None:
                 return granted
-        denied = self.precheck(claim)
-        if denied is not None:
-            return denied
-        terms = Terms(lease_us=lease_us_of(lease_s), holder=holder, report=report)
+        terms = terms_of(lease_s, holder, report)
         if member.is_down:
             return self._count(self._members.without_store(claim, lease_s, holder, report))
-        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Decision] = loop.create_future()
 
         def heard(decision: Decision | TidegateError) -> None:
-            if answer.cancelled():
+            if answer.done():
+                # Whoever asked is gone.
                 if isinstance(decision, Granted) and not decision.repeated:
                     member.clerk.void(decision)
             elif isinstance(decision, TidegateError):
@@ -127,7 +130,7 @@ class SharedGate(SharedDesk, Guards):
         denied = self.precheck(claim)
         if denied is not None:
             return denied
-        terms = Terms(lease_us=lease_us_of(lease_s), holder=holder, report=report)
+        terms = terms_of(lease_s, holder, report)
         member = self._members.of_threads()
         if member.is_down:
             return self._count(self._members.without_store(claim, lease_s, holder, report))

@@ -28,7 +28,12 @@ class Member:
         driver: AsyncDriver | SyncDriver,
     ) -> None:
         self.session, self.driver = session, driver
-        self.clerk = Clerk(session, policy, send=driver.kick, flush=self.carry)
+        self.clerk = Clerk(
+            session,
+            policy,
+            send=driver.kick,
+            flush=self.carry if isinstance(driver, SyncDriver) else _leave_it,
+        )
         self.lanes = Lanes(self.clerk, waiting_max=waiting_max)
         session.woken = self.poke
 
@@ -107,6 +112,10 @@ class Member:
             expired, self.clerk.expired = self.clerk.expired, []
         self.carry()
         return expired
+
+
+def _leave_it() -> None:
+    """Carry nothing: a task does."""
 
 
 def _tell(lost: Callable[[], object]) -> None:

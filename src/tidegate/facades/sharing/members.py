@@ -89,7 +89,10 @@ class Members:
 
     def here(self) -> Member:
         """Return the member of the running loop."""
-        loop = asyncio.get_running_loop()
+        return self.of_loop(asyncio.get_running_loop())
+
+    def of_loop(self, loop: asyncio.AbstractEventLoop) -> Member:
+        """Return the member of a loop, which is the running one."""
         last = self._last
         if last is not None and last[0] is loop:
             return last[1]

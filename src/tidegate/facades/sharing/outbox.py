@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from tidegate.domain.ask import Ask, Cell
-from tidegate.domain.batch import Answer, Call, Part
+from tidegate.domain.batch import Admit, Answer, Call, GiveBack, Part
 from tidegate.domain.rule import Rule
 from tidegate.errors import TidegateError
 
@@ -34,13 +34,11 @@ class Naming:
         self.cells: dict[str, int] = {}
         self.rules: list[Rule] = []
         self._rule_at: dict[int, int] = {}
+        self._plain: dict[int, tuple[Admit]] = {}
 
     def cell(self, name: str) -> int:
         """Return the index of a cell."""
-        index = self.cells.get(name)
-        if index is None:
-            index = self.cells[name] = len(self.cells)
-        return index
+        return self.cells.setdefault(name, len(self.cells))
 
     def rule(self, rule: Rule) -> int:
         """Return the index of a rule. The same limit's rule is the same object."""
@@ -52,14 +50,24 @@ class Naming:
 
     def parts(self, ask: Ask) -> tuple[Part, ...]:
         """Return the rows of a claim."""
-        parts = []
+        cells, rule_at, parts = self.cells, self._rule_at, []
         names = ask.names or map(cell_name, ask.cells)
         for name, (rule, cost, via) in zip(names, ask.rows, strict=True):
-            parts.append(Part(self.cell(name), self.rule(rule), cost, via))
+            index = rule_at.get(id(rule), -1)
+            if index < 0:
+                index = self.rule(rule)
+            parts.append(Part(cells.setdefault(name, len(cells)), index, cost, via))
         for index, found in ask.siblings.items():
             siblings = [n for cell, kept in found for n in (self.cell(cell_name(cell)), kept)]
             parts[index] = replace(parts[index], siblings=tuple(siblings))
         return tuple(parts)
+
+    def plain(self, ask: Ask, tenant: str, weight: int, priority: int) -> tuple[Admit]:
+        """Return a claim of nothing but its rows. Those of one shape are the same call."""
+        known = self._plain.get(id(ask))
+        if known is None or known[0].priority != priority:
+            known = self._plain[id(ask)] = (Admit(self.parts(ask), tenant, weight, priority),)
+        return known
 
 
 class Asked(Protocol):
@@ -103,6 +111,52 @@ class Request:
     count: int = 0
     given_up: bool = False
     must: bool = False
+
+
+class Returns:
+    """What leases of a member have given back since its last batch, summed up by cell.
+
+    Once the member is lost it says nothing: the store took back all that the member held.
+
+    Args:
+        member: Returns the name under which batches travel now.
+    """
+
+    def __init__(self, member: Callable[[], str]) -> None:
+        self._member, self._holder = member, member()
+        self._units: dict[str, int] = {}
+        self._is_open = True
+        self.count, self.given_up, self.must = 0, False, True
+
+    def takes_more(self) -> bool:
+        """Return whether more can be added: it has not travelled, and is of the member of now."""
+        return self._is_open and self._holder == self._member()
+
+    def add(self, held: Sequence[tuple[str, int]]) -> None:
+        """Add what one lease held: names of cells, each with its units."""
+        for name, units in held:
+            self._units[name] = self._units.get(name, 0) + units
+
+    def calls(self, naming: Naming) -> Sequence[Call]:
+        """Return all of it as one call."""
+        self._is_open = False
+        if self._member() != self._holder:
+            return ()
+        return (GiveBack(flat_held(naming, self._units.items())),)
+
+    def answered(self, answers: Sequence[Answer]) -> None:
+        """Nobody waits for it."""
+
+    def failed(self, error: TidegateError) -> None:
+        """Do nothing: it must arrive, so it is never given up."""
+
+    def late(self, answers: Sequence[Answer]) -> None:
+        """Nobody waits for it."""
+
+
+def flat_held(naming: Naming, held: Iterable[tuple[str, int]]) -> tuple[int, ...]:
+    """Return what is held as it travels: cell, units, cell, units, ..."""
+    return tuple(n for name, units in held for n in (naming.cell(name), units))
 
 
 def ignored(_: object) -> None:

@@ -23,6 +23,7 @@ from tidegate.domain.batch import (
 )
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Granted
+from tidegate.domain.lease import LEASE_S, lease_us_of
 from tidegate.errors import ClaimIdReused, TidegateError
 from tidegate.facades.sharing.leasing import Draft
 from tidegate.facades.sharing.outbox import Naming
@@ -43,6 +44,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cell: tuple[str, tuple[str, ...]] | None = None
 
 
+_USUAL = Terms(lease_us=lease_us_of(LEASE_S))
+
+
+def terms_of(lease_s: float, holder: str, report: bool) -> Terms:
+    """Return how a claim is asked for that does not wait. Raises InvalidClaim."""
+    if lease_s == LEASE_S and not holder and not report:
+        return _USUAL
+    return Terms(lease_us=lease_us_of(lease_s), holder=holder, report=report)
+
+
 class Question:
     """Asks the store for one claim."""
 
@@ -53,6 +64,8 @@ class Question:
         "_draft",
         "_heard",
         "_is_fresh",
+        "_is_plain",
+        "_plan",
         "_terms",
         "count",
         "given_up",
@@ -67,27 +80,18 @@ class Question:
         heard: Callable[[Decision | TidegateError], None],
     ) -> None:
         self._clerk, self._claim, self._terms, self._heard = clerk, claim, terms, heard
-        self._ask: Ask | None = None
         self._draft: Draft | None = None
-        self._is_fresh = False
-        self.count, self.given_up, self.must = 0, False, False
-
-    def resolve(self) -> Ask:
-        """Resolve the claim under the limits and the calendar of now. Raises InvalidClaim."""
-        clerk, terms = self._clerk, self._terms
-        self._ask = clerk.resolver.ask(
-            self._claim,
-            lease_us=terms.lease_us,
-            now_us=clerk.session.now_us(),
-            holder=terms.holder,
-        )
         self._is_fresh = True
-        return self._ask
+        # Nothing but rates, quotas and capacities, at the end of no queue: most claims are.
+        self._is_plain = claim.id is None and not terms.report and not terms.ticket
+        self.count, self.given_up, self.must = 0, False, False
+        # Wrong claims are refused before they travel.
+        self._plan = clerk.resolver.plan(claim, clerk.session.now_us())
+        self._ask = self._plan.ask
 
     def is_answered_here(self) -> bool:
         """Answer from the tokens of leased limits, where they suffice or are known to be spent."""
         leasing, ask = self._clerk.leasing, self._ask
-        assert ask is not None
         if self._claim.id is not None or self._terms.report:
             return False
         draft = leasing.draft(ask)
@@ -99,15 +103,20 @@ class Question:
             return True
         self._draft, self._ask = draft, draft.ask
         if not draft.ask.cells:
-            self._heard(self._granted(ask, Yes(0)))
+            self._heard(self._granted(Yes(0), self._clerk.session.now_us()))
             return True
+        self._is_plain = False
         return False
 
     def calls(self, naming: Naming) -> Sequence[Call]:
         """Return the claim, after the ticket for it, and before a look at its levels."""
-        claim, terms = self._claim, self._terms
-        ask = self._current()
-        weight = self._clerk.policy.weights.get(claim.tenant, 1)
+        if self._is_fresh:
+            self._is_fresh = False
+        else:
+            self._renew()
+        claim, terms, ask, weight = self._claim, self._terms, self._ask, self._plan.weight
+        if self._is_plain:
+            return naming.plain(ask, claim.tenant, weight, claim.priority)
         parts = naming.parts(ask)
         calls: list[Call] = []
         if terms.cell is not None:
@@ -129,13 +138,13 @@ class Question:
             calls.append(look_at(ask, naming))
         return calls
 
-    def _current(self) -> Ask:
-        """Return the ask as it is now: when it is tried again, the calendar may have moved on."""
-        ask = self._ask
-        if ask is None or not self._is_fresh:
-            ask = self.resolve() if self._draft is None else self._redrafted(self._draft)
-        self._ask, self._is_fresh = ask, False
-        return ask
+    def _renew(self) -> None:
+        """Resolve anew: when a claim is tried again, the calendar may have moved on."""
+        if self._draft is not None:
+            self._ask = self._redrafted(self._draft)
+            return
+        self._plan = self._clerk.resolver.plan(self._claim, self._clerk.session.now_us())
+        self._ask = self._plan.ask
 
     def _tickets(self, ask: Ask, parts: Sequence[Part], weight: int) -> list[Call]:
         """Return the taking of a ticket at the cell where the claim waits."""
@@ -167,6 +176,9 @@ class Question:
     def answered(self, answers: Sequence[Answer]) -> None:
         """Hear the answer."""
         draft, answer = self._draft, answers[-1]
+        if self._is_plain and type(answer) is Yes:
+            self._heard(self._granted(answer, self._clerk.session.applied_us))
+            return
         if draft is not None:
             if isinstance(answer, Yes):
                 self._clerk.leasing.granted(draft)
@@ -196,11 +208,10 @@ class Question:
 
     def _decision(self, answers: Sequence[Answer]) -> Decision | TidegateError:
         clerk, ask = self._clerk, self._ask
-        assert ask is not None
         answer = answers[-2] if self._terms.report else answers[-1]
         decision: Decision
         if isinstance(answer, Yes):
-            decision = self._granted(ask, answer)
+            decision = self._granted(answer, clerk.session.applied_us)
         elif isinstance(answer, Again):
             decision = self._repeated(answer)
         elif isinstance(answer, Reused):
@@ -215,17 +226,15 @@ class Question:
             return replace(decision, limits=seen.states(clerk.policy))
         return decision
 
-    def _granted(self, ask: Ask, answer: Yes) -> Granted:
-        clerk = self._clerk
+    def _granted(self, answer: Yes, now_us: int) -> Granted:
+        clerk, claim, terms = self._clerk, self._claim, self._terms
+        held = self._plan.held
         if answer.costs:
-            self._count_shadows(ask, answer.costs)
+            self._count_shadows(self._ask, answer.costs)
+            held = held_by(self._ask, answer.costs) if held else ()
         clerk.granted += 1
-        held = held_by(ask, answer.costs or None) if self._claim.hold else ()
-        now_us, terms = clerk.session.now_us(), self._terms
-        lease = Granted(
-            answer.token, self._claim, clerk, now_us, terms.lease_us, terms.holder, held
-        )
-        if held or self._claim.id is not None:
+        lease = Granted(answer.token, claim, clerk, now_us, terms.lease_us, terms.holder, held)
+        if held or claim.id is not None:
             clerk.session.holdings.add(lease)
         return lease
 

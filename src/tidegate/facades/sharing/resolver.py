@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
 from tidegate.domain.ask import Ask
@@ -9,9 +10,24 @@ from tidegate.domain.claim import Claim
 from tidegate.domain.policy import Policy
 from tidegate.domain.rule import WINDOW
 from tidegate.facades.sharing.outbox import cell_name
+from tidegate.facades.sharing.wording import held_by
 
 SHAPES_MAX = 20_000
 NEVER_US = 2**62
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """How all claims of one shape are asked for, from `since_us` until `until_us`.
+
+    `held` is what their leases give back, unless a shadow or a cohort lets them have less. The
+    claim of `ask` is the first one that had this shape.
+    """
+
+    ask: Ask
+    weight: int
+    held: tuple[tuple[str, int], ...]
+    since_us: int
+    until_us: int
 
 
 class Resolver:
@@ -22,42 +38,46 @@ class Resolver:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._known: dict[tuple[object, ...], tuple[Ask, int, int]] = {}
+        self._known: dict[tuple[object, ...], Plan] = {}
 
-    def ask(self, claim: Claim, *, lease_us: int, now_us: int, holder: str) -> Ask:
+    def plan(self, claim: Claim, now_us: int) -> Plan:
         """Resolve a claim. Raises InvalidClaim."""
-        shape = _shape(claim)
-        if shape is not None:
-            found = self._known.get(shape)
-            if found is not None and found[1] <= now_us < found[2]:
-                self.policy.check_id(claim)
-                return replace(found[0], claim=claim, lease_us=lease_us, holder=holder)
-        ask = self.policy.ask(claim, lease_us=lease_us, now_us=now_us, holder=holder)
-        ask = replace(ask, names=tuple(map(cell_name, ask.cells)))
-        if shape is not None:
-            if len(self._known) >= SHAPES_MAX:
-                self._known.clear()
-            self._known[shape] = (ask, *_good_within(ask))
-        return ask
+        if claim.id is not None:
+            self.policy.check_id(claim)
+        take, hold, others = claim.take, claim.hold, claim.attributes.items()
+        who = (claim.tenant, claim.host, claim.user, claim.route)
+        shape = (*who, *take, *take.values(), None, *hold, *hold.values(), *others)
+        try:
+            known = self._known.get(shape)
+        except TypeError:
+            # Something that is no text, and cannot be looked up: this says what.
+            return _planned(self.policy, claim, now_us)
+        if known is not None and known.since_us <= now_us < known.until_us and _are_ints(claim):
+            return known
+        plan = _planned(self.policy, claim, now_us)
+        if len(self._known) >= SHAPES_MAX:
+            self._known.clear()
+        self._known[shape] = plan
+        return plan
 
 
-def _shape(claim: Claim) -> tuple[object, ...] | None:
-    """Return what tells claims apart that are resolved differently; None for unusual ones."""
-    if claim.attributes:
-        return None
-    # True is 1 to a dict, and is refused as an amount.
+def _are_ints(claim: Claim) -> bool:
+    """Return whether all amounts are integers: True is 1 to a dict, and is refused."""
     for amounts in (claim.take, claim.hold):
         for units in amounts.values():
             if type(units) is not int:
-                return None
-    who = (claim.tenant, claim.host, claim.user, claim.route)
-    for name in who:
-        if type(name) is not str and name is not None:
-            return None
-    return (*who, *claim.take.items(), None, *claim.hold.items())
+                return False
+    return True
 
 
-def _good_within(ask: Ask) -> tuple[int, int]:
-    """Return from when until when the quotas of an ask are in the window they were resolved for."""
+def _planned(policy: Policy, claim: Claim, now_us: int) -> Plan:
+    ask = policy.ask(claim, lease_us=0, now_us=now_us)
+    ask = replace(ask, names=tuple(map(cell_name, ask.cells)))
     windows = [rule.starts_us for rule, _, _ in ask.rows if rule.kind == WINDOW]
-    return max((w[0] for w in windows), default=0), min((w[1] for w in windows), default=NEVER_US)
+    return Plan(
+        ask,
+        policy.weights.get(claim.tenant, 1),
+        held_by(ask, None),
+        max((starts_us[0] for starts_us in windows), default=0),
+        min((starts_us[1] for starts_us in windows), default=NEVER_US),
+    )

@@ -35,6 +35,8 @@ class Session:
         name: Makes a fresh name for the member, at the start and whenever it was lost.
         ttl_us: How long the store waits for a sign of life.
         fixed_now_us: The store's time, for conformance suites; otherwise the store has its own.
+
+    `applied_us` is the store's time at which it applied the last batch that was answered.
     """
 
     def __init__(
@@ -56,10 +58,12 @@ class Session:
         self._under_way: tuple[Batch, list[Asked]] | None = None
         self._seq = 0
         self._known = False
+        self._is_carried = False
         self._sent_us = 0
         self._heard_us = elapsed_us()
         self._offset_us = 0
         self._stale = 0
+        self.applied_us = 0
         self.batches = 0
 
     @property
@@ -73,13 +77,24 @@ class Session:
             return self._fixed_now_us()
         return self._elapsed_us() + self._offset_us
 
-    def ask(self, request: Asked) -> None:
-        """Let a request travel with the next batch."""
-        if len(self._waiting) >= WAITING_MAX and not request.must:
+    def ask(self, request: Asked, *, quietly: bool = False, first: bool = False) -> bool:
+        """Let a request travel with the next batch, or as the `first` of it.
+
+        Return whether the wire has to be got going for it: not if that was done before, and not
+        for a request that goes `quietly`.
+        """
+        waiting = self._waiting
+        if len(waiting) >= WAITING_MAX and not request.must:
             request.failed(StoreUnavailable(f"{WAITING_MAX} requests wait for the store"))
-            return
-        with self.lock:
-            self._waiting.append(request)
+            return False
+        if first:
+            waiting.appendleft(request)
+        else:
+            waiting.append(request)
+        if quietly or self._is_carried:
+            return False
+        self._is_carried = True
+        return True
 
     @property
     def has_work(self) -> bool:
@@ -99,13 +114,17 @@ class Session:
         with self.lock:
             if self._under_way is not None:
                 return self._under_way[0]
-            if not self._waiting and not sign_of_life:
+            # In this order: who asks from now on, and is not seen here, gets the wire going.
+            self._is_carried = False
+            waiting = self._waiting
+            if not waiting and not sign_of_life:
                 return None
+            self._is_carried = True
             requests: list[Asked] = []
             naming = Naming()
             calls: list[Call] = []
-            while self._waiting and len(calls) < CALLS_MAX:
-                request = self._waiting.popleft()
+            while waiting and len(calls) < CALLS_MAX:
+                request = waiting.popleft()
                 try:
                     own = request.calls(naming)
                 except TidegateError as error:
@@ -137,6 +156,7 @@ class Session:
             batch, requests = self._under_way
             self._under_way = None
             self._offset_us = reply.now_us - self._elapsed_us()
+            self.applied_us = reply.now_us
             if reply.state == LOST:
                 self.lose()
             if reply.state != APPLIED:
@@ -175,8 +195,13 @@ class Session:
         The batch under way stays so: its outcome will be asked for before anything else.
         """
         with self.lock:
-            requests = [request for request in self._waiting if not request.must]
-            self._waiting = deque(request for request in self._waiting if request.must)
+            requests: list[Asked] = []
+            kept: list[Asked] = []
+            # Others may ask at this moment, so this deque stays the one they ask in.
+            for _ in range(len(self._waiting)):
+                request = self._waiting.popleft()
+                (kept if request.must else requests).append(request)
+            self._waiting.extendleft(reversed(kept))
             for request in self._under_way[1] if self._under_way is not None else ():
                 if not request.given_up and not request.must:
                     request.given_up = True
