@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -65,6 +67,20 @@ def test_a_clock_that_is_set_back_reopens_nothing(path: Path) -> None:
     times[0] = 10 * DAY_US + 10_000_000
     assert answer(other, 6) is Yes
     other.close()
+
+
+def test_many_may_make_the_file_at_once(tmp_path: Path) -> None:
+    def make(file: Path) -> None:
+        together.wait()
+        store = SqliteBlockingStore(file, timeout_s=PATIENT_S)
+        store.connect()
+        store.close()
+
+    together = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(40):
+            for made in [threads.submit(make, tmp_path / f"{number}.db") for _ in range(8)]:
+                made.result()
 
 
 def test_the_file_is_private_and_its_own(path: Path) -> None:

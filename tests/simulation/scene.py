@@ -193,9 +193,7 @@ class Process:
 
     def _replied(self, batch: Batch, reply: Reply) -> None:
         self.breaker.succeeded()
-        under_way = self.session._under_way
-        if under_way is not None and under_way[0] is batch:
-            self.session.replied(reply)
+        self.session.replied(batch, reply)
         self._send()
 
     def _failed(self) -> None:

@@ -120,9 +120,10 @@ def migrate(connection: sqlite3.Connection, name: str) -> None:
 
 
 def _check(connection: sqlite3.Connection, name: str) -> None:
-    version = _pragma(connection, "user_version")
-    ours = _pragma(connection, "application_id") == APPLICATION_ID
+    # In this order: another process may make the tables, and say whose they are, in between.
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    ours = _pragma(connection, "application_id") == APPLICATION_ID
+    version = _pragma(connection, "user_version")
     if tables and not ours:
         raise StoreUnavailable(f"{name} is a database of another program: choose another file")
     if version > len(MIGRATIONS):

@@ -86,14 +86,18 @@ class Clerk:
 
     def admit(self, claim: Claim, terms: Terms, heard: Heard) -> None:
         """Ask for a claim. Raises InvalidClaim."""
-        if self.session.holdings.is_due(self.session.now_us()):
+        now_us = self.session.now_us()
+        if self.session.holdings.is_due(now_us):
             self.expire()
-        question = Question(self, claim, terms, heard)
+        plan = self.resolver.plan(claim, now_us)
+        is_plain = claim.id is None and not terms.report and not terms.ticket
+        question = Question(self, claim, terms, heard, plan, plan.ask, is_plain)
         if self.leasing.is_used:
             with self.session.lock:
                 if question.is_answered_here():
                     return
-        self.ask(question)
+        if self.session.ask(question):
+            self._send()
 
     def again(self, question: Question) -> None:
         """Let a question travel."""

@@ -107,7 +107,13 @@ class AsyncDriver:
                     await self._failed(_known(error))
                     continue
                 self.breaker.succeeded()
-                self._session.replied(reply)
+                self._session.took(batch, reply)
+                if self._session.waiting:
+                    # The next batch leaves at the end of the next turn; what this one's answers
+                    # bring about is done after that, while the store is at work.
+                    self._loop.call_soon(self._loop.call_soon, self._session.tell)
+                else:
+                    self._session.tell()
 
     def _next(self) -> Batch | None:
         """Return what to carry: while the store is down, at least a question whether it is back."""
@@ -175,7 +181,7 @@ class SyncDriver:
                 self._session.given_up(error)
             return False
         self.breaker.succeeded()
-        self._session.replied(reply)
+        self._session.replied(batch, reply)
         return True
 
     def close(self, clerk: Clerk) -> None:

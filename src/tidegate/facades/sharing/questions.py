@@ -27,6 +27,7 @@ from tidegate.domain.lease import LEASE_S, lease_us_of
 from tidegate.errors import ClaimIdReused, TidegateError
 from tidegate.facades.sharing.leasing import Draft
 from tidegate.facades.sharing.outbox import Naming
+from tidegate.facades.sharing.resolver import Plan
 from tidegate.facades.sharing.seen import Seen
 from tidegate.facades.sharing.wording import denied_by, digest_of, held_by, id_of, look_at
 
@@ -54,68 +55,53 @@ def terms_of(lease_s: float, holder: str, report: bool) -> Terms:
     return Terms(lease_us=lease_us_of(lease_s), holder=holder, report=report)
 
 
-class Question:
-    """Asks the store for one claim."""
+class Question(msgspec.Struct, eq=False):
+    """Asks the store for one claim, that was resolved by its `plan` before it travels.
 
-    __slots__ = (
-        "_ask",
-        "_claim",
-        "_clerk",
-        "_draft",
-        "_heard",
-        "_is_fresh",
-        "_is_plain",
-        "_plan",
-        "_terms",
-        "count",
-        "given_up",
-        "must",
-    )
+    `is_plain`: it asks for nothing but its rows, at the end of no queue, as most do. `draft` is
+    what is left of it after tokens of leased limits were spent.
+    """
 
-    def __init__(
-        self,
-        clerk: Clerk,
-        claim: Claim,
-        terms: Terms,
-        heard: Callable[[Decision | TidegateError], None],
-    ) -> None:
-        self._clerk, self._claim, self._terms, self._heard = clerk, claim, terms, heard
-        self._draft: Draft | None = None
-        self._is_fresh = True
-        # Nothing but rates, quotas and capacities, at the end of no queue: most claims are.
-        self._is_plain = claim.id is None and not terms.report and not terms.ticket
-        self.count, self.given_up, self.must = 0, False, False
-        # Wrong claims are refused before they travel.
-        self._plan = clerk.resolver.plan(claim, clerk.session.now_us())
-        self._ask = self._plan.ask
+    clerk: Clerk
+    claim: Claim
+    terms: Terms
+    heard: Callable[[Decision | TidegateError], None]
+    plan: Plan
+    ask: Ask
+    is_plain: bool
+    draft: Draft | None = None
+    is_fresh: bool = True
+    count: int = 0
+    given_up: bool = False
+    must: bool = False
 
     def is_answered_here(self) -> bool:
         """Answer from the tokens of leased limits, where they suffice or are known to be spent."""
-        leasing, ask = self._clerk.leasing, self._ask
-        if self._claim.id is not None or self._terms.report:
+        leasing, ask = self.clerk.leasing, self.ask
+        if self.claim.id is not None or self.terms.report:
             return False
         draft = leasing.draft(ask)
         if draft.refused is not None:
             draft.undo()
             pool, row = draft.refused
-            wait_us = max(1, pool.ready_us - self._clerk.session.now_us())
-            self._heard(denied_by(self._clerk.policy, ask, No(row, pool.tokens, wait_us)))
+            wait_us = max(1, pool.ready_us - self.clerk.session.now_us())
+            self.heard(denied_by(self.clerk.policy, ask, No(row, pool.tokens, wait_us)))
             return True
-        self._draft, self._ask = draft, draft.ask
+        self.draft, self.ask = draft, draft.ask
         if not draft.ask.cells:
-            self._heard(self._granted(Yes(0), self._clerk.session.now_us()))
+            self.heard(self._granted(Yes(0), self.clerk.session.now_us()))
             return True
-        self._is_plain = False
+        self.is_plain = False
         return False
 
     def calls(self, naming: Naming) -> Sequence[Call]:
         """Return the claim, after the ticket for it, and before a look at its levels."""
-        if self._is_fresh:
-            self._is_fresh = False
+        if self.is_fresh:
+            self.is_fresh = False
         else:
             self._renew()
-        claim, terms, ask, weight = self._claim, self._terms, self._ask, self._plan.weight
-        if self._is_plain:
+        claim, terms, ask, weight = self.claim, self.terms, self.ask, self.plan.weight
+        if self.is_plain:
             return naming.plain(ask, claim.tenant, weight, claim.priority)
         parts = naming.parts(ask)
         calls: list[Call] = []
@@ -140,15 +126,15 @@ class Question:
 
     def _renew(self) -> None:
         """Resolve anew: when a claim is tried again, the calendar may have moved on."""
-        if self._draft is not None:
-            self._ask = self._redrafted(self._draft)
+        if self.draft is not None:
+            self.ask = self._redrafted(self.draft)
             return
-        self._plan = self._clerk.resolver.plan(self._claim, self._clerk.session.now_us())
-        self._ask = self._plan.ask
+        self.plan = self.clerk.resolver.plan(self.claim, self.clerk.session.now_us())
+        self.ask = self.plan.ask
 
     def _tickets(self, ask: Ask, parts: Sequence[Part], weight: int) -> list[Call]:
         """Return the taking of a ticket at the cell where the claim waits."""
-        terms, claim = self._terms, self._claim
+        terms, claim = self.terms, self.claim
         return [
             Wait(
                 part.cell,
@@ -165,61 +151,61 @@ class Question:
 
     def _redrafted(self, draft: Draft) -> Ask:
         """Return what is left to ask for, by the calendar of now."""
-        now_us = self._clerk.session.now_us()
+        now_us = self.clerk.session.now_us()
         rows = []
         for cell, (rule, units, via) in zip(draft.ask.cells, draft.ask.rows, strict=True):
-            fresh = rule if via >= 0 else self._clerk.policy.rule(cell.limit, cell.scope, now_us)
+            fresh = rule if via >= 0 else self.clerk.policy.rule(cell.limit, cell.scope, now_us)
             rows.append((fresh, units, via))
         draft.ask = replace(draft.ask, rows=tuple(rows))
         return draft.ask
 
     def answered(self, answers: Sequence[Answer]) -> None:
         """Hear the answer."""
-        draft, answer = self._draft, answers[-1]
-        if self._is_plain and type(answer) is Yes:
-            self._heard(self._granted(answer, self._clerk.session.applied_us))
+        draft, answer = self.draft, answers[-1]
+        if self.is_plain and type(answer) is Yes:
+            self.heard(self._granted(answer, self.clerk.session.applied_us))
             return
         if draft is not None:
             if isinstance(answer, Yes):
-                self._clerk.leasing.granted(draft)
+                self.clerk.leasing.granted(draft)
             elif not isinstance(answer, No):
                 draft.undo()
-            elif self._clerk.leasing.refused(draft, answer) is not None:
+            elif self.clerk.leasing.refused(draft, answer) is not None:
                 # Less was left than was to be drawn, but enough for the claim.
-                self._clerk.again(self)
+                self.clerk.again(self)
                 return
-        self._heard(self._decision(answers))
+        self.heard(self._decision(answers))
 
     def failed(self, error: TidegateError) -> None:
         """Hear that the store cannot be had."""
-        if self._draft is not None:
-            self._draft.undo()
-        self._heard(error)
+        if self.draft is not None:
+            self.draft.undo()
+        self.heard(error)
 
     def late(self, answers: Sequence[Answer]) -> None:
         """Give back what was granted after its asker had been told that nobody knows."""
         decision = self._decision(answers)
         if isinstance(decision, Granted) and not decision.repeated:
-            if self._draft is not None:
+            if self.draft is not None:
                 # Its rates were drawn for a pool, and stay there.
-                self._clerk.leasing.granted(self._draft)
+                self.clerk.leasing.granted(self.draft)
                 decision.settled = True
-            self._clerk.void(decision)
+            self.clerk.void(decision)
 
     def _decision(self, answers: Sequence[Answer]) -> Decision | TidegateError:
-        clerk, ask = self._clerk, self._ask
-        answer = answers[-2] if self._terms.report else answers[-1]
+        clerk, ask = self.clerk, self.ask
+        answer = answers[-2] if self.terms.report else answers[-1]
         decision: Decision
         if isinstance(answer, Yes):
             decision = self._granted(answer, clerk.session.applied_us)
         elif isinstance(answer, Again):
             decision = self._repeated(answer)
         elif isinstance(answer, Reused):
-            return ClaimIdReused("id", self._claim.id, "the claim it was first granted for")
+            return ClaimIdReused("id", self.claim.id, "the claim it was first granted for")
         else:
             assert isinstance(answer, No)
             decision = denied_by(clerk.policy, ask, answer)
-        if self._terms.report:
+        if self.terms.report:
             levels = answers[-1]
             assert isinstance(levels, Levels)
             seen = Seen(ask, levels, clerk.session.now_us())
@@ -227,11 +213,11 @@ class Question:
         return decision
 
     def _granted(self, answer: Yes, now_us: int) -> Granted:
-        clerk, claim, terms = self._clerk, self._claim, self._terms
-        held = self._plan.held
+        clerk, claim, terms = self.clerk, self.claim, self.terms
+        held = self.plan.held
         if answer.costs:
-            self._count_shadows(self._ask, answer.costs)
-            held = held_by(self._ask, answer.costs) if held else ()
+            self._count_shadows(self.ask, answer.costs)
+            held = held_by(self.ask, answer.costs) if held else ()
         clerk.granted += 1
         lease = Granted(answer.token, claim, clerk, now_us, terms.lease_us, terms.holder, held)
         if held or claim.id is not None:
@@ -241,10 +227,10 @@ class Question:
     def _count_shadows(self, ask: Ask, costs: Sequence[int]) -> None:
         for cell, (_, cost, via), got in zip(ask.cells, ask.rows, costs, strict=True):
             if via < 0 and got < cost:
-                self._clerk.shadowed[cell.limit] += 1
+                self.clerk.shadowed[cell.limit] += 1
 
     def _repeated(self, answer: Again) -> Granted:
-        session = self._clerk.session
+        session = self.clerk.session
         name = f"{answer.member}-{answer.token:x}"
         kept = None
         if answer.member == session.member:
@@ -255,8 +241,8 @@ class Question:
         left_us = 0 if answer.ended else max(0, answer.expires_us - now_us)
         return Granted(
             answer.token,
-            self._claim,
-            self._clerk,
+            self.claim,
+            self.clerk,
             now_us,
             left_us,
             settled=True,

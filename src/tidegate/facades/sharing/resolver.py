@@ -44,30 +44,27 @@ class Resolver:
         """Resolve a claim. Raises InvalidClaim."""
         if claim.id is not None:
             self.policy.check_id(claim)
-        take, hold, others = claim.take, claim.hold, claim.attributes.items()
+        take, hold, others = claim.take, claim.hold, claim.attributes
+        amounts = (*take.values(), *hold.values())
         who = (claim.tenant, claim.host, claim.user, claim.route)
-        shape = (*who, *take, *take.values(), None, *hold, *hold.values(), *others)
+        shape = (*who, *take, None, *hold, *amounts, *others.items())
         try:
-            known = self._known.get(shape)
+            plan = self._known.get(shape)
         except TypeError:
             # Something that is no text, and cannot be looked up: this says what.
             return _planned(self.policy, claim, now_us)
-        if known is not None and known.since_us <= now_us < known.until_us and _are_ints(claim):
-            return known
+        if plan is not None and plan.since_us <= now_us < plan.until_us:
+            for units in amounts:
+                # True is 1 to a dict, and is refused.
+                if type(units) is not int:
+                    break
+            else:
+                return plan
         plan = _planned(self.policy, claim, now_us)
         if len(self._known) >= SHAPES_MAX:
             self._known.clear()
         self._known[shape] = plan
         return plan
-
-
-def _are_ints(claim: Claim) -> bool:
-    """Return whether all amounts are integers: True is 1 to a dict, and is refused."""
-    for amounts in (claim.take, claim.hold):
-        for units in amounts.values():
-            if type(units) is not int:
-                return False
-    return True
 
 
 def _planned(policy: Policy, claim: Claim, now_us: int) -> Plan:

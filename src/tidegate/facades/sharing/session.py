@@ -56,6 +56,7 @@ class Session:
         self.lock = threading.RLock()
         self._waiting: deque[Asked] = deque()
         self._under_way: tuple[Batch, list[Asked]] | None = None
+        self._untold: deque[tuple[list[Asked], Reply]] = deque()
         self._seq = 0
         self._known = False
         self._is_carried = False
@@ -98,8 +99,13 @@ class Session:
 
     @property
     def has_work(self) -> bool:
-        """Whether there is a batch to carry, again or for the first time."""
-        return bool(self._waiting) or self._under_way is not None
+        """Whether there is a batch to carry, again or for the first time, or news to tell."""
+        return bool(self._waiting or self._untold) or self._under_way is not None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the next batch."""
+        return len(self._waiting)
 
     @property
     def is_quiet(self) -> bool:
@@ -149,32 +155,48 @@ class Session:
             self.batches += 1
             return batch
 
-    def replied(self, reply: Reply) -> None:
-        """Take the reply to the batch under way."""
+    def replied(self, batch: Batch, reply: Reply) -> None:
+        """Take the reply to a batch, and tell everybody what it says."""
+        self.took(batch, reply)
+        self.tell()
+
+    def took(self, batch: Batch, reply: Reply) -> None:
+        """Take the reply to a batch, so that the next one can go; `tell` has to come soon."""
         with self.lock:
-            assert self._under_way is not None
-            batch, requests = self._under_way
-            self._under_way = None
+            if self._under_way is None or self._under_way[0] is not batch:
+                # The member was lost meanwhile; whoever asked is asking again.
+                return
+            requests, self._under_way = self._under_way[1], None
             self._offset_us = reply.now_us - self._elapsed_us()
-            self.applied_us = reply.now_us
             if reply.state == LOST:
                 self.lose()
             if reply.state != APPLIED:
                 self._try_again(reply, requests)
-                return
-            self._known, self._heard_us, self._stale = True, self._sent_us, 0
-            answers, start = reply.answers, 0
-            for request in requests:
-                own = answers[start : start + request.count]
-                start += request.count
-                try:
-                    (request.late if request.given_up else request.answered)(own)
-                except Exception:
-                    # One answer that is not understood keeps no other from its asker.
-                    _log.exception("an answer of the store was not understood")
-                    request.failed(StoreUnavailable("the store's answer was not understood"))
-        if batch.member in reply.woken:
-            self.woken()
+                requests = []
+            else:
+                self._known, self._heard_us, self._stale = True, self._sent_us, 0
+            self._untold.append((requests, reply))
+
+    def tell(self) -> None:
+        """Tell those who asked what was answered."""
+        while self._untold:
+            with self.lock:
+                if not self._untold:
+                    return
+                requests, reply = self._untold.popleft()
+                self.applied_us = reply.now_us
+                answers, start = reply.answers, 0
+                for request in requests:
+                    own = answers[start : start + request.count]
+                    start += request.count
+                    try:
+                        (request.late if request.given_up else request.answered)(own)
+                    except Exception:
+                        # One answer that is not understood keeps no other from its asker.
+                        _log.exception("an answer of the store was not understood")
+                        request.failed(StoreUnavailable("the store's answer was not understood"))
+            if self.member in reply.woken:
+                self.woken()
 
     def _try_again(self, reply: Reply, requests: list[Asked]) -> None:
         """Send what was not applied again: under a new name, or by the calendar of the store."""
@@ -217,10 +239,13 @@ class Session:
             self.member = self._name()
             self._known, self._seq = False, 0
             self.renamed(self.member)
+            # Whatever was granted to the old name, the store takes back with it.
+            asked = [request for requests, _ in self._untold for request in requests]
+            self._untold.clear()
             if self._under_way is not None:
-                # Whatever it grants to the old name, the store takes back with it.
-                requests, self._under_way = self._under_way[1], None
-                self._waiting.extendleft(r for r in reversed(requests) if not r.given_up)
+                asked += self._under_way[1]
+                self._under_way = None
+            self._waiting.extendleft(r for r in reversed(asked) if not r.given_up)
 
     def alive(self) -> None:
         """Note that the store heard a sign of life that somebody else gave."""

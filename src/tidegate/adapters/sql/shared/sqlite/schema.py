@@ -82,13 +82,13 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
 
 def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
     """Return whether the tables are there; False: the file is empty."""
-    ours = _pragma(connection, "application_id") == APPLICATION_ID
-    version = _pragma(connection, "user_version")
-    if not ours:
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables:
-            raise InvalidSetting("store_url", str(path), "a file that no other program uses")
+    # In this order: another process may make the tables, and say whose they are, in between.
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if not tables:
         return False
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise InvalidSetting("store_url", str(path), "a file that no other program uses")
+    version = _pragma(connection, "user_version")
     if version != VERSION:
         allowed = f"a file of version {VERSION}; this one, of version {version}, is for another"
         raise InvalidSetting("store_url", str(path), f"{allowed} tidegate")
