@@ -62,7 +62,7 @@ class Clerk:
         self.resolver = Resolver(policy)
         self.leasing = Leasing(now_us=session.now_us, give_back=self._return_tokens)
         self.leasing.bind(policy)
-        self._returns = Returns(self._member)
+        self._returns: Returns | None = None
         self.granted = 0
         self.released: Counter[str] = Counter()
         self.shadowed: Counter[str] = Counter()
@@ -121,11 +121,12 @@ class Clerk:
         if claim_id:
             self.tell(lambda _: (End(claim_id, lease.fencing_token),))
         elif lease.rows:
-            if not self._returns.takes_more():
-                self._returns = Returns(self._member)
-                if self.session.ask(self._returns, first=True):
+            returns = self._returns
+            if returns is None or not returns.takes_more():
+                returns = self._returns = Returns(self._member)
+                if self.session.ask(returns, first=True):
                     self._send()
-            self._returns.add(lease.rows)
+            returns.add(lease.rows)
 
     def settle(self, lease: Lease, actual: Mapping[str, int]) -> bool:
         """Replace the amounts a lease took by those really used; False if that was done before."""

@@ -51,13 +51,18 @@ class Waiting:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Lane:
-    """The claims of one tenant that wait at one cell. `asking`: the first is being decided."""
+    """The claims of one tenant that wait at one cell.
+
+    `asking`: the first is being decided. `poked`: there was news meanwhile, which the answer may
+    be older than.
+    """
 
     place: Place
     waiting: list[Waiting] = field(default_factory=list)
     ticket: str = ""
     owner: Waiting | None = None
     asking: bool = False
+    poked: bool = False
 
 
 class Lanes:
@@ -109,6 +114,7 @@ class Lanes:
         """Ask again for the first of each lane: there may be room, or a message was lost."""
         with self._clerk.session.lock:
             for lane in list(self._lanes.values()):
+                lane.poked = lane.asking
                 self._ask(lane)
 
     def undo(self, decision: Decision) -> None:
@@ -168,7 +174,7 @@ class Lanes:
         lane = waiting.lane
         if lane is not None and lane.place == place:
             waiting.wake()
-            if lane.waiting[0] is not waiting:
+            if lane.waiting[0] is not waiting or lane.poked:
                 self._ask(lane)
             return
         if lane is not None:
@@ -211,7 +217,7 @@ class Lanes:
             ticket=lane.ticket,
             cell=cell,
         )
-        lane.asking = True
+        lane.asking, lane.poked = True, False
         try:
             self._clerk.admit(first.claim, terms, lambda answer: self._heard(first, answer, lane))
         except InvalidClaim as error:
