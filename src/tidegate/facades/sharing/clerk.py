@@ -36,7 +36,7 @@ from tidegate.facades.sharing.resolver import Resolver
 from tidegate.facades.sharing.session import Session
 from tidegate.facades.sharing.wording import check_actual, digest_of, held_by, id_of
 
-Heard = Callable[[Decision | TidegateError], None]
+Heard = Callable[[Decision | TidegateError], object]
 
 
 class Clerk:
@@ -59,9 +59,10 @@ class Clerk:
         flush: Callable[[], None],
     ) -> None:
         self.session, self._send, self._flush = session, send, flush
-        self.resolver = Resolver(policy)
+        self.resolver = Resolver(policy, session.now_us)
         self.leasing = Leasing(now_us=session.now_us, give_back=self._return_tokens)
         self.leasing.bind(policy)
+        session.expire = self.expire
         self._returns: Returns | None = None
         self.granted = 0
         self.released: Counter[str] = Counter()
@@ -76,7 +77,7 @@ class Clerk:
     def set_policy(self, policy: Policy) -> None:
         """Put other limits in force."""
         with self.session.lock:
-            self.resolver = Resolver(policy)
+            self.resolver = Resolver(policy, self.session.now_us)
             self.leasing.bind(policy)
 
     @property
@@ -86,10 +87,7 @@ class Clerk:
 
     def admit(self, claim: Claim, terms: Terms, heard: Heard) -> None:
         """Ask for a claim. Raises InvalidClaim."""
-        now_us = self.session.now_us()
-        if self.session.holdings.is_due(now_us):
-            self.expire()
-        plan = self.resolver.plan(claim, now_us)
+        plan = self.resolver.plan(claim)
         is_plain = claim.id is None and not terms.report and not terms.ticket
         question = Question(self, claim, terms, heard, plan, plan.ask, is_plain)
         if self.leasing.is_used:
@@ -98,6 +96,14 @@ class Clerk:
                     return
         if self.session.ask(question):
             self._send()
+
+    def spend(self, claim: Claim) -> Granted | None:
+        """Grant a claim from tokens of leased limits, at once; None if they do not suffice."""
+        with self.session.lock:
+            if not self.leasing.spend(claim):
+                return None
+        # What was drawn is ordered by no token, and has nothing to give back.
+        return Granted(0, claim, self, 0, 0)
 
     def again(self, question: Question) -> None:
         """Let a question travel."""

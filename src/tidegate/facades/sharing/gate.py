@@ -77,7 +77,7 @@ class SharedGate(SharedDesk, Guards):
         """
         member = self._members.present()
         if member is not None and not report and self._precheck is None:
-            granted = member.spend(claim)
+            granted = member.clerk.spend(claim)
             if granted is not None:
                 return granted
         if not self._members.is_down:
@@ -90,38 +90,33 @@ class SharedGate(SharedDesk, Guards):
         """Decide now, in one round trip to the store. See `AdmissionGate.try_admit`."""
         loop = asyncio.get_running_loop()
         member = self._members.of_loop(loop)
+        clerk = member.clerk
         if self._precheck is not None:
             denied = self.precheck(claim)
             if denied is not None:
                 return denied
-        elif member.clerk.leasing.is_used and not report:
-            granted = member.spend(claim)
+        if clerk.leasing.is_used and not report:
+            granted = clerk.spend(claim)
             if granted is not None:
                 return granted
         terms = terms_of(lease_s, holder, report)
-        if member.is_down:
+        if member.driver.breaker.down:
             return self._count(self._members.without_store(claim, lease_s, holder, report))
-        answer: asyncio.Future[Decision] = loop.create_future()
-
-        def heard(decision: Decision | TidegateError) -> None:
-            if answer.done():
-                # Whoever asked is gone.
-                if isinstance(decision, Granted) and not decision.repeated:
-                    member.clerk.void(decision)
-            elif isinstance(decision, TidegateError):
-                answer.set_exception(decision)
-            else:
-                answer.set_result(decision)
-
-        member.clerk.admit(claim, terms, heard)
+        answer: asyncio.Future[Decision | TidegateError] = loop.create_future()
+        clerk.admit(claim, terms, answer.set_result)
         try:
-            return self._count(await answer)
-        except StoreUnavailable:
-            return self._count(self._members.without_store(claim, lease_s, holder, report))
+            decision = await answer
         except asyncio.CancelledError:
-            if answer.done() and not answer.cancelled() and not answer.exception():
+            if answer.done() and not answer.cancelled():
                 member.lanes.undo(answer.result())
             raise
+        if isinstance(decision, Granted):
+            return decision
+        if isinstance(decision, StoreUnavailable):
+            decision = self._members.without_store(claim, lease_s, holder, report)
+        if isinstance(decision, TidegateError):
+            raise decision
+        return self._count(decision)
 
     def admit_sync(
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False

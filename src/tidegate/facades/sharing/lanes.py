@@ -117,7 +117,7 @@ class Lanes:
                 lane.poked = lane.asking
                 self._ask(lane)
 
-    def undo(self, decision: Decision) -> None:
+    def undo(self, decision: Decision | TidegateError) -> None:
         """Take back a grant that nobody heard of."""
         if isinstance(decision, Granted) and not decision.repeated:
             self._clerk.void(decision)

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Granted
 from tidegate.domain.lease import Lease, LeaseRecord
 from tidegate.domain.policy import Policy
@@ -54,16 +53,6 @@ class Member:
     def set_policy(self, policy: Policy) -> None:
         """Put other limits in force."""
         self.clerk.set_policy(policy)
-
-    def spend(self, claim: Claim) -> Granted | None:
-        """Grant a claim from tokens of leased limits, at once; None if they do not suffice."""
-        if not self.clerk.leasing.is_used:
-            return None
-        with self.session.lock:
-            if not self.clerk.leasing.spend(claim):
-                return None
-        # What was drawn is ordered by no token, and has nothing to give back.
-        return Granted(0, claim, self.clerk, 0, 0)
 
     def return_tokens(self) -> None:
         """Give back what was drawn for leased limits and not spent."""

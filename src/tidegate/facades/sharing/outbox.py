@@ -28,9 +28,14 @@ def cell_name(cell: Cell) -> str:
 
 
 class Naming:
-    """The distinct cells and rules of one batch, by the index they get in it."""
+    """The distinct cells and rules of one batch, by the index they get in it.
 
-    def __init__(self) -> None:
+    Args:
+        now_us: The store's time, as far as it is known.
+    """
+
+    def __init__(self, now_us: int) -> None:
+        self.now_us = now_us
         self.cells: dict[str, int] = {}
         self.rules: list[Rule] = []
         self._rule_at: dict[int, int] = {}

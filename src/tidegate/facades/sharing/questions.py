@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import InvalidStateError
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,9 +56,11 @@ def terms_of(lease_s: float, holder: str, report: bool) -> Terms:
     return Terms(lease_us=lease_us_of(lease_s), holder=holder, report=report)
 
 
-class Question(msgspec.Struct, eq=False):
+class Question(msgspec.Struct, eq=False, gc=False):
     """Asks the store for one claim, that was resolved by its `plan` before it travels.
 
+    `heard` is told the decision, or what went wrong; it raises InvalidStateError where nobody is
+    there any more.
     `is_plain`: it asks for nothing but its rows, at the end of no queue, as most do. `draft` is
     what is left of it after tokens of leased limits were spent.
     """
@@ -65,12 +68,11 @@ class Question(msgspec.Struct, eq=False):
     clerk: Clerk
     claim: Claim
     terms: Terms
-    heard: Callable[[Decision | TidegateError], None]
+    heard: Callable[[Decision | TidegateError], object]
     plan: Plan
     ask: Ask
     is_plain: bool
     draft: Draft | None = None
-    is_fresh: bool = True
     count: int = 0
     given_up: bool = False
     must: bool = False
@@ -85,24 +87,24 @@ class Question(msgspec.Struct, eq=False):
             draft.undo()
             pool, row = draft.refused
             wait_us = max(1, pool.ready_us - self.clerk.session.now_us())
-            self.heard(denied_by(self.clerk.policy, ask, No(row, pool.tokens, wait_us)))
+            self._tell(denied_by(self.clerk.policy, ask, No(row, pool.tokens, wait_us)))
             return True
         self.draft, self.ask = draft, draft.ask
         if not draft.ask.cells:
-            self.heard(self._granted(Yes(0), self.clerk.session.now_us()))
+            self._tell(self._granted(Yes(0), self.clerk.session.now_us()))
             return True
         self.is_plain = False
         return False
 
     def calls(self, naming: Naming) -> Sequence[Call]:
         """Return the claim, after the ticket for it, and before a look at its levels."""
-        if self.is_fresh:
-            self.is_fresh = False
-        else:
-            self._renew()
-        claim, terms, ask, weight = self.claim, self.terms, self.ask, self.plan.weight
+        plan = self.plan
+        if not plan.since_us <= naming.now_us < plan.until_us:
+            plan = self._renewed()
         if self.is_plain:
-            return naming.plain(ask, claim.tenant, weight, claim.priority)
+            claim = self.claim
+            return naming.plain(plan.ask, claim.tenant, plan.weight, claim.priority)
+        claim, terms, ask, weight = self.claim, self.terms, self.ask, plan.weight
         parts = naming.parts(ask)
         calls: list[Call] = []
         if terms.cell is not None:
@@ -124,13 +126,11 @@ class Question(msgspec.Struct, eq=False):
             calls.append(look_at(ask, naming))
         return calls
 
-    def _renew(self) -> None:
-        """Resolve anew: when a claim is tried again, the calendar may have moved on."""
-        if self.draft is not None:
-            self.ask = self._redrafted(self.draft)
-            return
-        self.plan = self.clerk.resolver.plan(self.claim, self.clerk.session.now_us())
-        self.ask = self.plan.ask
+    def _renewed(self) -> Plan:
+        """Resolve anew: the calendar has moved on, or turned out to be another one."""
+        self.plan = self.clerk.resolver.renewed(self.claim)
+        self.ask = self.plan.ask if self.draft is None else self._redrafted(self.draft)
+        return self.plan
 
     def _tickets(self, ask: Ask, parts: Sequence[Part], weight: int) -> list[Call]:
         """Return the taking of a ticket at the cell where the claim waits."""
@@ -163,7 +163,7 @@ class Question(msgspec.Struct, eq=False):
         """Hear the answer."""
         draft, answer = self.draft, answers[-1]
         if self.is_plain and type(answer) is Yes:
-            self.heard(self._granted(answer, self.clerk.session.applied_us))
+            self._tell(self._granted(answer, self.clerk.session.applied_us))
             return
         if draft is not None:
             if isinstance(answer, Yes):
@@ -172,15 +172,16 @@ class Question(msgspec.Struct, eq=False):
                 draft.undo()
             elif self.clerk.leasing.refused(draft, answer) is not None:
                 # Less was left than was to be drawn, but enough for the claim.
+                self.ask = draft.ask
                 self.clerk.again(self)
                 return
-        self.heard(self._decision(answers))
+        self._tell(self._decision(answers))
 
     def failed(self, error: TidegateError) -> None:
         """Hear that the store cannot be had."""
         if self.draft is not None:
             self.draft.undo()
-        self.heard(error)
+        self._tell(error)
 
     def late(self, answers: Sequence[Answer]) -> None:
         """Give back what was granted after its asker had been told that nobody knows."""
@@ -191,6 +192,14 @@ class Question(msgspec.Struct, eq=False):
                 self.clerk.leasing.granted(self.draft)
                 decision.settled = True
             self.clerk.void(decision)
+
+    def _tell(self, decision: Decision | TidegateError) -> None:
+        try:
+            self.heard(decision)
+        except InvalidStateError:
+            # Whoever asked is gone.
+            if isinstance(decision, Granted) and not decision.repeated:
+                self.clerk.void(decision)
 
     def _decision(self, answers: Sequence[Answer]) -> Decision | TidegateError:
         clerk, ask = self.clerk, self.ask

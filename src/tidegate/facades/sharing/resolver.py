@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from msgspec.structs import replace
 
@@ -16,7 +18,7 @@ SHAPES_MAX = 20_000
 NEVER_US = 2**62
 
 
-class Plan(msgspec.Struct, frozen=True, gc=False):
+class Plan(msgspec.Struct, gc=False, eq=False):
     """How all claims of one shape are asked for, from `since_us` until `until_us`.
 
     `held` is what their leases give back, unless a shadow or a cohort lets them have less. The
@@ -34,47 +36,61 @@ class Resolver:
     """Resolves claims under one policy, and remembers how.
 
     A shape is who asks for what; one that touches a quota is good until the quota's window turns.
+
+    Args:
+        now_us: The store's time.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy, now_us: Callable[[], int]) -> None:
+        self.policy, self._now_us = policy, now_us
         self._known: dict[tuple[object, ...], Plan] = {}
 
-    def plan(self, claim: Claim, now_us: int) -> Plan:
-        """Resolve a claim. Raises InvalidClaim."""
+    def plan(self, claim: Claim) -> Plan:
+        """Resolve a claim, perhaps for a window that has turned meanwhile. Raises InvalidClaim."""
         if claim.id is not None:
             self.policy.check_id(claim)
-        take, hold, others = claim.take, claim.hold, claim.attributes
-        amounts = (*take.values(), *hold.values())
-        who = (claim.tenant, claim.host, claim.user, claim.route)
-        shape = (*who, *take, None, *hold, *amounts, *others.items())
+        shape = _shape(claim)
         try:
             plan = self._known.get(shape)
         except TypeError:
-            # Something that is no text, and cannot be looked up: this says what.
-            return _planned(self.policy, claim, now_us)
-        if plan is not None and plan.since_us <= now_us < plan.until_us:
-            for units in amounts:
-                # True is 1 to a dict, and is refused.
-                if type(units) is not int:
-                    break
-            else:
-                return plan
-        plan = _planned(self.policy, claim, now_us)
+            # Something is no text, and cannot be looked up: the policy says what.
+            return self._planned(claim)
+        if plan is None:
+            plan = self._planned(claim)
+            self._keep(shape, plan)
+        return plan
+
+    def renewed(self, claim: Claim) -> Plan:
+        """Resolve a claim, which was resolved before, by the calendar of now."""
+        plan = self._planned(claim)
+        self._keep(_shape(claim), plan)
+        return plan
+
+    def _keep(self, shape: tuple[object, ...], plan: Plan) -> None:
         if len(self._known) >= SHAPES_MAX:
             self._known.clear()
         self._known[shape] = plan
-        return plan
+
+    def _planned(self, claim: Claim) -> Plan:
+        ask = self.policy.ask(claim, lease_us=0, now_us=self._now_us())
+        ask = replace(ask, names=tuple(map(cell_name, ask.cells)))
+        windows = [rule.starts_us for rule, _, _ in ask.rows if rule.kind == WINDOW]
+        return Plan(
+            ask,
+            self.policy.weights.get(claim.tenant, 1),
+            held_by(ask, None),
+            max((starts_us[0] for starts_us in windows), default=0),
+            min((starts_us[1] for starts_us in windows), default=NEVER_US),
+        )
 
 
-def _planned(policy: Policy, claim: Claim, now_us: int) -> Plan:
-    ask = policy.ask(claim, lease_us=0, now_us=now_us)
-    ask = replace(ask, names=tuple(map(cell_name, ask.cells)))
-    windows = [rule.starts_us for rule, _, _ in ask.rows if rule.kind == WINDOW]
-    return Plan(
-        ask,
-        policy.weights.get(claim.tenant, 1),
-        held_by(ask, None),
-        max((starts_us[0] for starts_us in windows), default=0),
-        min((starts_us[1] for starts_us in windows), default=NEVER_US),
-    )
+def _shape(claim: Claim) -> tuple[object, ...]:
+    """Return what tells claims apart that are resolved differently."""
+    take, hold, others = claim.take, claim.hold, claim.attributes
+    amounts = (*take.values(), *hold.values())
+    shape = (claim.tenant, claim.host, claim.user, claim.route, *take, None, *hold, *amounts)
+    for units in amounts:
+        if type(units) is not int:
+            # True is 1 to a dict, and is refused as an amount.
+            return (*shape, *map(type, amounts))
+    return (*shape, *others.items()) if others else shape

@@ -52,6 +52,7 @@ class Session:
         self.member = name()
         self.holdings = Holdings()
         self.woken: Callable[[], None] = lambda: None
+        self.expire: Callable[[], None] = lambda: None
         self.renamed: Callable[[str], None] = ignored
         self.lock = threading.RLock()
         self._waiting: deque[Asked] = deque()
@@ -120,6 +121,9 @@ class Session:
         with self.lock:
             if self._under_way is not None:
                 return self._under_way[0]
+            now_us = self.now_us()
+            if self.holdings.is_due(now_us):
+                self.expire()
             # In this order: who asks from now on, and is not seen here, gets the wire going.
             self._is_carried = False
             waiting = self._waiting
@@ -127,7 +131,7 @@ class Session:
                 return None
             self._is_carried = True
             requests: list[Asked] = []
-            naming = Naming()
+            naming = Naming(now_us)
             calls: list[Call] = []
             while waiting and len(calls) < CALLS_MAX:
                 request = waiting.popleft()
