@@ -9,7 +9,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from tidegate.domain.ask import Ask, Cell
-from tidegate.domain.batch import Admit, Answer, Call, GiveBack, Part
+from tidegate.domain.batch import Answer, Call, GiveBack, Part
 from tidegate.domain.rule import Rule
 from tidegate.errors import TidegateError
 
@@ -31,15 +31,15 @@ class Naming:
     """The distinct cells and rules of one batch, by the index they get in it.
 
     Args:
+        batch: A number that no other batch of the session has.
         now_us: The store's time, as far as it is known.
     """
 
-    def __init__(self, now_us: int) -> None:
-        self.now_us = now_us
+    def __init__(self, batch: int, now_us: int) -> None:
+        self.batch, self.now_us = batch, now_us
         self.cells: dict[str, int] = {}
         self.rules: list[Rule] = []
         self._rule_at: dict[int, int] = {}
-        self._plain: dict[int, tuple[Admit]] = {}
 
     def cell(self, name: str) -> int:
         """Return the index of a cell."""
@@ -55,7 +55,8 @@ class Naming:
 
     def parts(self, ask: Ask) -> tuple[Part, ...]:
         """Return the rows of a claim."""
-        cells, rule_at, parts = self.cells, self._rule_at, []
+        cells, rule_at = self.cells, self._rule_at
+        parts = []
         names = ask.names or map(cell_name, ask.cells)
         for name, (rule, cost, via) in zip(names, ask.rows, strict=True):
             index = rule_at.get(id(rule), -1)
@@ -66,13 +67,6 @@ class Naming:
             siblings = [n for cell, kept in found for n in (self.cell(cell_name(cell)), kept)]
             parts[index] = replace(parts[index], siblings=tuple(siblings))
         return tuple(parts)
-
-    def plain(self, ask: Ask, tenant: str, weight: int, priority: int) -> tuple[Admit]:
-        """Return a claim of nothing but its rows. Those of one shape are the same call."""
-        known = self._plain.get(id(ask))
-        if known is None or known[0].priority != priority:
-            known = self._plain[id(ask)] = (Admit(self.parts(ask), tenant, weight, priority),)
-        return known
 
 
 class Asked(Protocol):

@@ -102,8 +102,7 @@ class Question(msgspec.Struct, eq=False, gc=False):
         if not plan.since_us <= naming.now_us < plan.until_us:
             plan = self._renewed()
         if self.is_plain:
-            claim = self.claim
-            return naming.plain(plan.ask, claim.tenant, plan.weight, claim.priority)
+            return plan.plain(naming, self.claim.priority)
         claim, terms, ask, weight = self.claim, self.terms, self.ask, plan.weight
         parts = naming.parts(ask)
         calls: list[Call] = []

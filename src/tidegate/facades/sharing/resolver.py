@@ -8,10 +8,11 @@ import msgspec
 from msgspec.structs import replace
 
 from tidegate.domain.ask import Ask
+from tidegate.domain.batch import Admit
 from tidegate.domain.claim import Claim
 from tidegate.domain.policy import Policy
 from tidegate.domain.rule import WINDOW
-from tidegate.facades.sharing.outbox import cell_name
+from tidegate.facades.sharing.outbox import Naming, cell_name
 from tidegate.facades.sharing.wording import held_by
 
 SHAPES_MAX = 20_000
@@ -22,7 +23,8 @@ class Plan(msgspec.Struct, gc=False, eq=False):
     """How all claims of one shape are asked for, from `since_us` until `until_us`.
 
     `held` is what their leases give back, unless a shadow or a cohort lets them have less. The
-    claim of `ask` is the first one that had this shape.
+    claim of `ask` is the first one that had this shape. Within one `batch` the plain claims of one
+    shape are the same `call`.
     """
 
     ask: Ask
@@ -30,6 +32,17 @@ class Plan(msgspec.Struct, gc=False, eq=False):
     held: tuple[tuple[str, int], ...]
     since_us: int
     until_us: int
+    batch: int = -1
+    call: tuple[Admit] | None = None
+
+    def plain(self, naming: Naming, priority: int) -> tuple[Admit]:
+        """Return a claim that asks for nothing but its rows."""
+        call = self.call
+        if self.batch == naming.batch and call is not None and call[0].priority == priority:
+            return call
+        admit = Admit(naming.parts(self.ask), self.ask.claim.tenant, self.weight, priority)
+        self.batch, self.call = naming.batch, (admit,)
+        return self.call
 
 
 class Resolver:
