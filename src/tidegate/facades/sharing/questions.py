@@ -100,7 +100,7 @@ class Question(msgspec.Struct, eq=False, gc=False):
         """Return the claim, after the ticket for it, and before a look at its levels."""
         plan = self.plan
         if not plan.since_us <= naming.now_us < plan.until_us:
-            plan = self._renewed()
+            plan = self._renewed(naming.now_us)
         if self.is_plain:
             return plan.plain(naming, self.claim.priority)
         claim, terms, ask, weight = self.claim, self.terms, self.ask, plan.weight
@@ -125,9 +125,9 @@ class Question(msgspec.Struct, eq=False, gc=False):
             calls.append(look_at(ask, naming))
         return calls
 
-    def _renewed(self) -> Plan:
+    def _renewed(self, now_us: int) -> Plan:
         """Resolve anew: the calendar has moved on, or turned out to be another one."""
-        self.plan = self.clerk.resolver.renewed(self.claim)
+        self.plan = self.clerk.resolver.plan(self.claim, now_us)
         self.ask = self.plan.ask if self.draft is None else self._redrafted(self.draft)
         return self.plan
 
