@@ -157,6 +157,11 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cells: tuple[str, ...]
     calls: tuple[Call, ...]
 
+    def named(self, held: tuple[int, ...]) -> dict[str, int]:
+        """Return units by the names of their cells, from cell, units, cell, units, ..."""
+        cells = self.cells
+        return {cells[held[index]]: held[index + 1] for index in range(0, len(held), 2)}
+
 
 APPLIED, LOST, STALE = 0, 1, 2
 

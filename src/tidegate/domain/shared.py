@@ -23,6 +23,7 @@ from tidegate.domain.batch import (
     Again,
     Answer,
     Batch,
+    Call,
     Check,
     Done,
     End,
@@ -31,7 +32,6 @@ from tidegate.domain.batch import (
     Levels,
     Look,
     No,
-    Part,
     Reply,
     Reused,
     Touch,
@@ -41,6 +41,7 @@ from tidegate.domain.batch import (
     flat,
 )
 from tidegate.domain.rule import STOCK
+from tidegate.domain.tally import Tally
 from tidegate.domain.world import DEDUP_US, KnownId, Member, Place, Queue, World, behind
 
 
@@ -68,19 +69,18 @@ def kept(world: World, batch: Batch, now_us: int) -> bytes | None:
 
 def apply(world: World, batch: Batch, now_us: int) -> Reply:
     """Apply a batch, which is not the one its member sent last."""
-    step = _Step(world, batch, now_us)
     world.reclaim(now_us)
     if any(rule.is_stale(now_us) for rule in batch.rules):
-        return Reply(now_us, STALE, (), step.woken())
+        return Reply(now_us, STALE, (), world.woken(now_us))
     member = world.members.get(batch.member)
     if member is None:
         if not batch.hello:
-            return Reply(now_us, LOST, (), step.woken())
+            return Reply(now_us, LOST, (), world.woken(now_us))
         member = world.members[batch.member] = Member(expires_us=0)
     member.expires_us = now_us + batch.ttl_us
     member.seq = batch.seq or member.seq
-    answers = tuple(step.how[type(call)](call) for call in batch.calls)
-    return Reply(now_us, APPLIED, answers, step.woken())
+    answers = _Step(world, batch, now_us).answers()
+    return Reply(now_us, APPLIED, answers, world.woken(now_us))
 
 
 class _Step:
@@ -88,8 +88,8 @@ class _Step:
 
     def __init__(self, world: World, batch: Batch, now_us: int) -> None:
         self.world, self.batch, self.now_us = world, batch, now_us
-        self.how: dict[type, Callable[[Any], Answer]] = {
-            Admit: self._admit,
+        self._tally = Tally(world, batch, now_us)
+        self._how: dict[type, Callable[[Any], Answer]] = {
             GiveBack: self._give_back,
             End: self._end,
             Touch: self._touch,
@@ -102,14 +102,18 @@ class _Step:
             Check: self._check,
         }
 
-    def woken(self) -> tuple[str, ...]:
-        """Return the members with tickets that there is room for at what became freer."""
-        names = {
-            place.member
-            for cell in self.world.freed
-            for place in self.world.fitting(cell, self.now_us)
-        }
-        return tuple(sorted(names))
+    def answers(self) -> tuple[Answer, ...]:
+        """Return the answers to the calls, in their order."""
+        answers = tuple([self._answer(call) for call in self.batch.calls])
+        self._tally.settle()
+        return answers
+
+    def _answer(self, call: Call) -> Answer:
+        if isinstance(call, Admit):
+            return self._admit(call)
+        self._tally.settle()
+        self._tally.restart()
+        return self._how[type(call)](call)
 
     def _admit(self, call: Admit) -> Answer:
         known = self._known(call.claim_id)
@@ -118,7 +122,15 @@ class _Step:
                 return Reused()
             known.told = True
             return Again(known.token, known.member, known.expires_us, known.ended)
-        rows = [self._row(part) for part in call.parts]
+        held = None if self.world.queues else self._tally.add(call)
+        if held is not None:
+            return Yes(self._granted(call, held))
+        self._tally.settle()
+        return self._decide(call)
+
+    def _decide(self, call: Admit) -> Answer:
+        """Decide by the rule."""
+        rows = [self.world.row(part, self.batch) for part in call.parts]
         seen = self._behind(call, rows) if self.world.queues else rows
         verdict = decide(seen, self.now_us)
         if verdict.levels is None:
@@ -129,19 +141,27 @@ class _Step:
             # What is kept for others was counted, but nobody has taken it.
             pairs = zip(rows, verdict.costs, strict=True)
             levels = [risen(r.rule, aged(r.rule, r.level, self.now_us), cost) for r, cost in pairs]
-        held = self._take(call, rows, verdict.costs, levels)
-        self.world.token = max(self.world.token, self.now_us) + 1
-        if call.claim_id:
-            self.world.ids[call.claim_id] = KnownId(
-                digest=call.digest,
-                token=self.world.token,
-                member=self.batch.member,
-                expires_us=self.now_us + call.lease_us + DEDUP_US,
-                held=held,
-            )
+        token = self._granted(call, self._take(call, rows, verdict.costs, levels))
+        self._tally.restart()
         if verdict.costs == [part.cost for part in call.parts]:
-            return Yes(self.world.token)
-        return Yes(self.world.token, tuple(verdict.costs))
+            return Yes(token)
+        return Yes(token, tuple(verdict.costs))
+
+    def _granted(self, call: Admit, held: dict[str, int]) -> int:
+        """Note a grant; return its token."""
+        token = self.world.token = max(self.world.token, self.now_us) + 1
+        if call.claim_id:
+            self._remember(call, token, held)
+        return token
+
+    def _remember(self, call: Admit | Adopt, token: int, held: dict[str, int]) -> None:
+        self.world.ids[call.claim_id] = KnownId(
+            digest=call.digest,
+            token=token,
+            member=self.batch.member,
+            expires_us=self.now_us + call.lease_us + DEDUP_US,
+            held=held,
+        )
 
     def _take(
         self, call: Admit, rows: list[Row], costs: list[int], levels: list[Level]
@@ -168,17 +188,6 @@ class _Step:
                 mine[cell] = mine.get(cell, 0) + units
         return held
 
-    def _row(self, part: Part) -> Row:
-        levels, cells = self.world.levels, self.batch.cells
-        level = levels.get(cells[part.cell], EMPTY)
-        row = Row(self.batch.rules[part.rule], part.cost, level, part.via)
-        if part.siblings:
-            row.siblings = [
-                (levels.get(cells[part.siblings[index]], EMPTY), part.siblings[index + 1])
-                for index in range(0, len(part.siblings), 2)
-            ]
-        return row
-
     def _behind(self, call: Admit, rows: list[Row]) -> list[Row]:
         """Return the rows with what is kept at their cells for those who go before this claim."""
         queues, cells = self.world.queues, self.batch.cells
@@ -188,7 +197,7 @@ class _Step:
         return behind(rows, ahead, self.now_us)
 
     def _give_back(self, call: GiveBack) -> Answer:
-        self.world.give_back(self.batch.member, self._cells(call.held))
+        self.world.give_back(self.batch.member, self.batch.named(call.held))
         return Done()
 
     def _look(self, call: Look) -> Answer:
@@ -250,34 +259,27 @@ class _Step:
     def _adopt(self, call: Adopt) -> Answer:
         if self._known(call.claim_id) is not None:
             return Done(False)
-        member, held = self.world.members[self.batch.member], self._cells(call.held)
+        member, held = self.world.members[self.batch.member], self.batch.named(call.held)
         for cell, units in held.items():
             level = self.world.levels.get(cell, EMPTY)
             self.world.put(cell, Level(level.amount + units, self.now_us))
             member.held[cell] = member.held.get(cell, 0) + units
         self.world.token = max(self.world.token, call.token)
         if call.claim_id:
-            self.world.ids[call.claim_id] = KnownId(
-                digest=call.digest,
-                token=call.token,
-                member=self.batch.member,
-                expires_us=self.now_us + call.lease_us + DEDUP_US,
-                held=held,
-            )
+            self._remember(call, call.token, held)
         return Done()
 
     def _wait(self, call: Wait) -> Answer:
         queue = self.world.queue(self.batch.cells[call.cell], self.now_us)
-        member, tenant = self.batch.member, call.tenant
-        mine = (member, tenant)
+        mine = (self.batch.member, call.tenant)
         queue.keep(lambda p: p.name != call.ticket and (p.member, p.tenant) != mine, self.now_us)
         place = Place(
             name=call.ticket,
-            start=queue.start(tenant),
+            start=queue.start(call.tenant),
             urgency=-call.priority,
             arrived=queue.arrive(self.now_us),
-            member=member,
-            tenant=tenant,
+            member=self.batch.member,
+            tenant=call.tenant,
             cost=call.cost,
             weight=call.weight,
             rule=self.batch.rules[call.rule],
@@ -292,9 +294,3 @@ class _Step:
             return Done(False)
         self.world.freed.add(cell)
         return Done()
-
-    def _cells(self, flat_units: tuple[int, ...]) -> dict[str, int]:
-        return {
-            self.batch.cells[flat_units[index]]: flat_units[index + 1]
-            for index in range(0, len(flat_units), 2)
-        }

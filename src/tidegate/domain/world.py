@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.domain.admission import EMPTY, Level, Row, aged, spent
+from tidegate.domain.batch import Batch, Part
 from tidegate.domain.rule import COUNTER, LOG, Rule
 
 DEDUP_US = 60_000_000
@@ -136,6 +137,18 @@ class World:
     dirty: dict[str, Rule | None] = field(default_factory=dict)
     freed: set[str] = field(default_factory=set)
 
+    def row(self, part: Part, batch: Batch) -> Row:
+        """Return a row of a claim, with the levels that it looks at."""
+        levels, cells = self.levels, batch.cells
+        level = levels.get(cells[part.cell], EMPTY)
+        row = Row(batch.rules[part.rule], part.cost, level, part.via)
+        if part.siblings:
+            row.siblings = [
+                (levels.get(cells[part.siblings[index]], EMPTY), part.siblings[index + 1])
+                for index in range(0, len(part.siblings), 2)
+            ]
+        return row
+
     def put(self, cell: str, level: Level, rule: Rule | None = None) -> None:
         """Set a level."""
         self.levels[cell] = level
@@ -178,6 +191,11 @@ class World:
                 break
             fitting.append(place)
         return fitting
+
+    def woken(self, now_us: int) -> tuple[str, ...]:
+        """Return the members with tickets that there is room for at what became freer."""
+        names = {place.member for cell in self.freed for place in self.fitting(cell, now_us)}
+        return tuple(sorted(names))
 
     def reclaim(self, now_us: int) -> None:
         """Take back what dead members held, and forget their tickets."""

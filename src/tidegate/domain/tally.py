@@ -1,0 +1,95 @@
+"""Claims granted at sight: the amounts of plain cells, while one batch adds to them.
+
+Most claims of most batches are granted, by limits whose levels are a single number. Once such a
+level is as old as the batch, the rule of `domain/admission` comes to an addition and a comparison
+for them. Whatever is not as plain as that, a refusal above all, is left to the rule itself.
+"""
+
+from __future__ import annotations
+
+from tidegate.domain.admission import EMPTY, Level, aged
+from tidegate.domain.batch import Admit, Batch
+from tidegate.domain.rule import RATE, STOCK, WINDOW, Rule
+from tidegate.domain.world import World
+
+_PLAIN = (RATE, WINDOW, STOCK)
+"""Kinds that have nothing to remember beside an amount and an instant."""
+
+
+class _Slot:
+    """One cell: its amount now, and the rule it is held against."""
+
+    __slots__ = ("amount", "at_us", "before", "ceiling", "holds", "index", "rule", "unit")
+
+    def __init__(self, index: int, rule: Rule, level: Level) -> None:
+        self.index, self.rule = index, rule
+        self.amount = self.before = level.amount
+        self.at_us, self.unit, self.ceiling = level.at_us, rule.unit, rule.ceiling
+        self.holds = rule.kind == STOCK
+
+
+class Tally:
+    """What one batch adds to plain cells, and the world is not told of yet.
+
+    The world has to be told, by `settle`, before anybody else looks at levels; who changes them
+    calls `restart` afterwards.
+    """
+
+    def __init__(self, world: World, batch: Batch, now_us: int) -> None:
+        self._world, self._batch, self._now_us = world, batch, now_us
+        self._slots: dict[int, _Slot] = {}
+
+    def add(self, call: Admit) -> dict[str, int] | None:
+        """Grant a claim and return what it holds; None, and nothing is changed, if not at sight.
+
+        Nobody may wait at any of its cells.
+        """
+        slots, added, holds = self._slots, [], False
+        for part in call.parts:
+            slot = slots.get(part.cell)
+            if slot is None:
+                slot = self._slot(part.cell, part.rule)
+                if slot is None:
+                    return None
+            cost = part.cost
+            amount = slot.amount + cost * slot.unit
+            # A row without a cost is not written, and one of a cohort has no amount of its own.
+            if amount > slot.ceiling or cost < 1 or slot.index != part.rule or part.via >= 0:
+                return None
+            holds = holds or slot.holds
+            added.append((slot, amount))
+        for slot, amount in added:
+            slot.amount = amount
+        return self._hold(call) if holds else {}
+
+    def settle(self) -> None:
+        """Tell the world."""
+        levels, dirty, cells = self._world.levels, self._world.dirty, self._batch.cells
+        for index, slot in self._slots.items():
+            if slot.amount != slot.before:
+                cell = cells[index]
+                levels[cell] = Level(slot.amount, slot.at_us, (), slot.unit)
+                dirty[cell] = slot.rule
+                slot.before = slot.amount
+
+    def restart(self) -> None:
+        """Look at levels anew: somebody else has changed them."""
+        self._slots.clear()
+
+    def _slot(self, cell: int, index: int) -> _Slot | None:
+        rule = self._batch.rules[index]
+        if rule.kind not in _PLAIN:
+            return None
+        level = self._world.levels.get(self._batch.cells[cell], EMPTY)
+        slot = self._slots[cell] = _Slot(index, rule, aged(rule, level, self._now_us))
+        return slot
+
+    def _hold(self, call: Admit) -> dict[str, int]:
+        mine = self._world.members[self._batch.member].held
+        held: dict[str, int] = {}
+        for part in call.parts:
+            if self._slots[part.cell].holds:
+                cell = self._batch.cells[part.cell]
+                held[cell] = held.get(cell, 0) + part.cost
+                mine[cell] = mine.get(cell, 0) + part.cost
+        return held
