@@ -10,6 +10,7 @@ from tidegate.adapters.sql.shared.rows import (
     NEVER_US,
     CellRow,
     IdRow,
+    LevelRow,
     MemberRow,
     StakeRow,
     gone_us,
@@ -32,12 +33,15 @@ class Changes:
     """Rows to write, and keys of rows to delete.
 
     `member` is the batch's own, if there is one: `is_new` in the table, `is_kept` with its reply.
+    `levels` are cells of which only the amount has changed, at `now_us`.
     """
 
     token: int
+    now_us: int
     member: MemberRow | None = None
     is_new: bool = False
     is_kept: bool = False
+    levels: list[LevelRow] = field(default_factory=list)
     cells: list[CellRow] = field(default_factory=list)
     cells_new: list[CellRow] = field(default_factory=list)
     ids: list[IdRow] = field(default_factory=list)
@@ -54,6 +58,7 @@ class Loaded:
     def __init__(self, batch: Batch, reach: Reach, found: Found) -> None:
         self._batch, self._reach, self._found = batch, reach, found
         self._ids = {row.key: row for row in found.ids}
+        self._plain: dict[str, int] = {}
         self._queues: dict[str, bytes] = {}
         self._rules: dict[str, Rule] = {}
         self.world = World(token=found.token)
@@ -66,7 +71,7 @@ class Loaded:
 
     def changes(self) -> Changes:
         """Return what differs from what was read."""
-        changes = Changes(token=self.world.token)
+        changes = Changes(token=self.world.token, now_us=self._found.now_us)
         self._member(changes)
         self._cells(changes)
         self._known_ids(changes)
@@ -78,12 +83,14 @@ class Loaded:
         return {cell for member, cell in self._waiting() if member == self._batch.member}
 
     def _load_cells(self) -> None:
-        levels, names = self.world.levels, self._reach.cells
+        levels, names, plain = self.world.levels, self._reach.cells, self._plain
         for key_, amount, at_us, unit, past, queue, _ in self._found.cells:
+            name = names[key_]
             if at_us:
-                levels[names[key_]] = Level(amount, at_us, past_of(past), unit)
+                levels[name] = Level(amount, at_us, past_of(past) if past else (), unit)
+            if not past and not queue:
+                plain[name] = unit
             if queue:
-                name = names[key_]
                 self.world.queues[name] = waiting = queue_of(queue)
                 self._queues[name] = queue
                 self._rules.update((name, place.rule) for place in waiting.places[:1])
@@ -127,13 +134,18 @@ class Loaded:
             places = world.queues[name].places
             world.dirty[name] = places[0].rule if places else self._rules.get(name)
         known = {row[0] for row in self._found.cells}
+        keys, plain = self._reach.keys, self._plain
         for name, rule in world.dirty.items():
             level = world.levels.get(name, EMPTY)
             gone = gone_us(level, rule, world.queues.get(name), now_us)
             # 64 bits hold more than any limit allows; only sums of settlements could pass them.
-            amount = min(level.amount, NEVER_US)
-            row = (key(name), amount, level.at_us, level.unit, past_bytes(level.past))
-            rows = changes.cells if row[0] in known else changes.cells_new
+            amount, stored, at_us = min(level.amount, NEVER_US), keys[name], level.at_us
+            is_plain = not level.past and at_us == now_us and name not in queues
+            if is_plain and plain.get(name) == level.unit:
+                changes.levels.append((amount, gone, stored))
+                continue
+            row = (stored, amount, at_us, level.unit, past_bytes(level.past))
+            rows = changes.cells if stored in known else changes.cells_new
             rows.append((*row, queues.get(name, b""), gone))
 
     def _known_ids(self, changes: Changes) -> None:

@@ -17,6 +17,7 @@ from tidegate.domain.batch import Admit, Adopt, Batch, Call, End, Touch
 NAME_MAX = 250
 """Characters: at most 1,000 bytes."""
 _KEPT = 180
+_WithId = (Admit, End, Touch, Adopt)
 
 
 def key(name: str) -> bytes:
@@ -31,9 +32,10 @@ def name_of(stored: bytes) -> str:
 
 def shortened(batch: Batch) -> Batch:
     """Return the batch with names that fit; the same one if all do."""
-    if any(len(cell) > NAME_MAX for cell in batch.cells):
+    if max(map(len, batch.cells), default=0) > NAME_MAX:
         batch = msgspec.structs.replace(batch, cells=tuple(map(short, batch.cells)))
-    if any(len(getattr(call, "claim_id", "")) > NAME_MAX for call in batch.calls):
+    ids = [call.claim_id for call in batch.calls if isinstance(call, _WithId)]
+    if max(map(len, ids), default=0) > NAME_MAX:
         batch = msgspec.structs.replace(batch, calls=tuple(map(_with_short_id, batch.calls)))
     return batch
 
@@ -46,6 +48,6 @@ def short(name: str) -> str:
 
 
 def _with_short_id(call: Call) -> Call:
-    if isinstance(call, Admit | End | Touch | Adopt):
+    if isinstance(call, _WithId):
         return msgspec.structs.replace(call, claim_id=short(call.claim_id))
     return call

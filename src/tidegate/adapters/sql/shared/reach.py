@@ -6,6 +6,7 @@ member held. So a store reads, lets `grow` look at what it found, and reads agai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tidegate.adapters.sql.shared.names import key, name_of
@@ -47,19 +48,20 @@ class Found:
 class Reach:
     """The keys of rows to read. `whole` are members of whom all stakes are needed.
 
-    Of other members the stakes at `held` are enough. `cells` are keys with the names of cells,
-    `index` are the batch's own by name, and `rules` theirs by index, as far as the batch says.
+    Of other members the stakes at `held` are enough. `cells` are keys with the names of cells, and
+    `keys` the other way round.
     """
 
     def __init__(self, batch: Batch) -> None:
         self.own = key(batch.member)
-        self.cells = {key(cell): cell for cell in batch.cells}
+        self.keys = {cell: key(cell) for cell in batch.cells}
+        self.cells = {stored: cell for cell, stored in self.keys.items()}
         self.members = {self.own}
         self.whole: set[bytes] = set()
         self.ids: set[bytes] = set()
         self._ends: set[bytes] = set()
         held = self._look_at(batch)
-        self.held = {key(batch.cells[index]) for index in held}
+        self.held = {self.keys[batch.cells[index]] for index in held}
 
     def _look_at(self, batch: Batch) -> set[int]:
         """Take in what the calls say; return the cells at which the member may have a stake."""
@@ -89,17 +91,21 @@ class Reach:
             if known.expires_us > found.now_us and not known.flags & ENDED:
                 self.members.add(known.member)
                 if known.key in self._ends:
-                    cells = {cell: name_of(cell) for cell in held_of(known.held)}
-                    self.cells.update(cells)
+                    cells = held_of(known.held)
+                    self._add(cells)
                     self.held.update(cells)
         self.members.update(found.dead)
         self.whole.update(
             member.name for member in found.members if member.expires_us <= found.now_us
         )
         if self.whole:
-            stakes = (stake for stake in found.stakes if stake.member in self.whole)
-            self.cells.update((stake.cell, name_of(stake.cell)) for stake in stakes)
+            self._add(stake.cell for stake in found.stakes if stake.member in self.whole)
         return self._size() > before
+
+    def _add(self, cells: Iterable[bytes]) -> None:
+        for stored in cells:
+            self.cells[stored] = name = name_of(stored)
+            self.keys[name] = stored
 
     def _size(self) -> int:
         return len(self.cells) + len(self.members) + len(self.whole) + len(self.held)

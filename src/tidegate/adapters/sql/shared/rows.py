@@ -26,6 +26,11 @@ CellRow = tuple[bytes, int, int, int, bytes, bytes, int]
 A plain tuple: hundreds of them are read and written with each batch."""
 
 
+LevelRow = tuple[int, int, bytes]
+"""Amount, after which instant it equals an absent one, and key: what most batches change of a cell
+that is there, all of them at the same instant."""
+
+
 class MemberRow(NamedTuple):
     """A member. `token` is the highest that it was given, or knew of."""
 

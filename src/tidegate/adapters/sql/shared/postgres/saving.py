@@ -28,6 +28,15 @@ _CELLS = Statement(
     + b""" WHERE old.key = new.key RETURNING 1)
     SELECT 1 / (count(*) = $8::bigint)::int FROM put""",
 )
+_LEVELS = Statement(
+    b"tg_put_levels",
+    b"""WITH put AS (
+        UPDATE tidegate_cells AS old SET amount = new.amount, at_us = $4::bigint,
+            gone_us = new.gone_us
+        FROM unnest($1::bigint[], $2::bigint[], $3::bytea[]) AS new (amount, gone_us, key)
+        WHERE old.key = new.key RETURNING 1)
+    SELECT 1 / (count(*) = $5::bigint)::int FROM put""",
+)
 _NEW_CELLS = Statement(
     b"tg_new_cells",
     b"""INSERT INTO tidegate_cells (key, amount, at_us, unit, past, queue, gone_us)
@@ -119,6 +128,7 @@ _SWEEPS = {
 }
 STATEMENTS = (
     COMMIT,
+    _LEVELS,
     _CELLS,
     _NEW_CELLS,
     _PUT_IDS,
@@ -140,6 +150,10 @@ STATEMENTS = (
 def save(changes: Changes, channels: Sequence[str]) -> list[Call]:
     """Return the calls that write what changed, and wake whoever listens to these channels."""
     calls: list[Call] = []
+    if changes.levels:
+        amounts, gone, keys = zip(*changes.levels, strict=True)
+        levels = [int8s(amounts), int8s(gone), bytes_array(keys)]
+        calls.append((_LEVELS, [*levels, int8(changes.now_us), int8(len(keys))]))
     if changes.cells:
         calls.append((_CELLS, [*_cells(changes.cells), int8(len(changes.cells))]))
     if changes.cells_new:

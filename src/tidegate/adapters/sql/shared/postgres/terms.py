@@ -2,7 +2,7 @@
 
 A client that stops in the middle of a transaction must not hold up everybody, and a server process
 whose client gave up must not wait for locks any longer; so both have an end. Plans by index, since
-the tables grow from nothing faster than their statistics do.
+the tables grow from nothing faster than their statistics do; and one for each statement, made once.
 
 A transaction commits without waiting for the disk, and so lets go of its locks at once; then a tiny
 one follows that does wait, as long as this server has its commits wait. What it makes durable is
@@ -28,6 +28,7 @@ def terms(link: Link, server: Server, timeout_s: float, end_s: float) -> list[Ca
         b"idle_in_transaction_session_timeout": limit,
         b"enable_seqscan": b"off",
         b"jit": b"off",
+        b"plan_cache_mode": b"force_generic_plan",
     }
     quick = {b"synchronous_commit": b"off"}
     if server.pooled:

@@ -30,6 +30,7 @@ _PUT_CELL = """INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET amount = excluded.amount, at_us = excluded.at_us,
     unit = excluded.unit, past = excluded.past, queue = excluded.queue,
     gone_us = excluded.gone_us"""
+_PUT_LEVEL = "UPDATE cells SET amount = ?, gone_us = ?, at_us = ? WHERE key = ?"
 _PUT_MEMBER = """INSERT INTO members (name, expires_us, seq, reply) VALUES (?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET expires_us = excluded.expires_us, seq = excluded.seq,
     reply = excluded.reply"""
@@ -72,6 +73,8 @@ def fetch(connection: sqlite3.Connection, reach: Reach, now_us: int, token: int)
 def save(connection: sqlite3.Connection, changes: Changes, now_us: int) -> None:
     """Write what changed. `now_us` is the latest instant that the store saw."""
     connection.execute("UPDATE store SET now_us = ?, token = ?", (now_us, changes.token))
+    levels = [(amount, gone_us, changes.now_us, key) for amount, gone_us, key in changes.levels]
+    connection.executemany(_PUT_LEVEL, levels)
     connection.executemany(_PUT_CELL, changes.cells + changes.cells_new)
     if changes.member is not None:
         connection.execute(_PUT_MEMBER, changes.member[:4])
