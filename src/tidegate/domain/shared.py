@@ -116,7 +116,7 @@ class _Step:
         return self._how[type(call)](call)
 
     def _admit(self, call: Admit) -> Answer:
-        known = self._known(call.claim_id)
+        known = self._known(call.claim_id) if call.claim_id else None
         if known is not None:
             if known.digest != call.digest:
                 return Reused()

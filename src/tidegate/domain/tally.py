@@ -8,12 +8,14 @@ for them. Whatever is not as plain as that, a refusal above all, is left to the 
 from __future__ import annotations
 
 from tidegate.domain.admission import EMPTY, Level, aged
-from tidegate.domain.batch import Admit, Batch
+from tidegate.domain.batch import Admit, Batch, Part
 from tidegate.domain.rule import RATE, STOCK, WINDOW, Rule
 from tidegate.domain.world import World
 
 _PLAIN = (RATE, WINDOW, STOCK)
 """Kinds that have nothing to remember beside an amount and an instant."""
+_NO_RULE = -1
+"""The index of a rule that is not plain: no claim has it."""
 
 
 class _Slot:
@@ -44,22 +46,20 @@ class Tally:
 
         Nobody may wait at any of its cells.
         """
-        slots, added, holds = self._slots, [], False
+        slots, holds = self._slots, False
         for part in call.parts:
             slot = slots.get(part.cell)
             if slot is None:
                 slot = self._slot(part.cell, part.rule)
-                if slot is None:
-                    return None
             cost = part.cost
             amount = slot.amount + cost * slot.unit
             # A row without a cost is not written, and one of a cohort has no amount of its own.
             if amount > slot.ceiling or cost < 1 or slot.index != part.rule or part.via >= 0:
+                self._take_back(call, part)
                 return None
-            holds = holds or slot.holds
-            added.append((slot, amount))
-        for slot, amount in added:
             slot.amount = amount
+            if slot.holds:
+                holds = True
         return self._hold(call) if holds else {}
 
     def settle(self) -> None:
@@ -76,13 +76,22 @@ class Tally:
         """Look at levels anew: somebody else has changed them."""
         self._slots.clear()
 
-    def _slot(self, cell: int, index: int) -> _Slot | None:
+    def _slot(self, cell: int, index: int) -> _Slot:
         rule = self._batch.rules[index]
-        if rule.kind not in _PLAIN:
-            return None
         level = self._world.levels.get(self._batch.cells[cell], EMPTY)
-        slot = self._slots[cell] = _Slot(index, rule, aged(rule, level, self._now_us))
+        if rule.kind in _PLAIN:
+            slot = _Slot(index, rule, aged(rule, level, self._now_us))
+        else:
+            slot = _Slot(_NO_RULE, rule, level)
+        self._slots[cell] = slot
         return slot
+
+    def _take_back(self, call: Admit, refused: Part) -> None:
+        for part in call.parts:
+            if part is refused:
+                return
+            slot = self._slots[part.cell]
+            slot.amount -= part.cost * slot.unit
 
     def _hold(self, call: Admit) -> dict[str, int]:
         mine = self._world.members[self._batch.member].held

@@ -27,6 +27,9 @@ from tidegate.domain.batch import Batch
 from tidegate.domain.rule import Rule
 from tidegate.domain.world import World
 
+_NOT_PLAIN = -1
+"""No unit: a cell with more than an amount, an instant and a unit."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Changes:
@@ -58,7 +61,7 @@ class Loaded:
     def __init__(self, batch: Batch, reach: Reach, found: Found) -> None:
         self._batch, self._reach, self._found = batch, reach, found
         self._ids = {row.key: row for row in found.ids}
-        self._plain: dict[str, int] = {}
+        self._units: dict[str, int] = {}
         self._queues: dict[str, bytes] = {}
         self._rules: dict[str, Rule] = {}
         self.world = World(token=found.token)
@@ -83,13 +86,12 @@ class Loaded:
         return {cell for member, cell in self._waiting() if member == self._batch.member}
 
     def _load_cells(self) -> None:
-        levels, names, plain = self.world.levels, self._reach.cells, self._plain
+        levels, names, units = self.world.levels, self._reach.cells, self._units
         for key_, amount, at_us, unit, past, queue, _ in self._found.cells:
             name = names[key_]
             if at_us:
                 levels[name] = Level(amount, at_us, past_of(past) if past else (), unit)
-            if not past and not queue:
-                plain[name] = unit
+            units[name] = _NOT_PLAIN if past or queue else unit
             if queue:
                 self.world.queues[name] = waiting = queue_of(queue)
                 self._queues[name] = queue
@@ -133,20 +135,19 @@ class Loaded:
         for name in changed - world.dirty.keys():
             places = world.queues[name].places
             world.dirty[name] = places[0].rule if places else self._rules.get(name)
-        known = {row[0] for row in self._found.cells}
-        keys, plain = self._reach.keys, self._plain
+        keys, units = self._reach.keys, self._units
         for name, rule in world.dirty.items():
-            level = world.levels.get(name, EMPTY)
-            gone = gone_us(level, rule, world.queues.get(name), now_us)
+            level, queue = world.levels.get(name, EMPTY), world.queues.get(name)
             # 64 bits hold more than any limit allows; only sums of settlements could pass them.
-            amount, stored, at_us = min(level.amount, NEVER_US), keys[name], level.at_us
-            is_plain = not level.past and at_us == now_us and name not in queues
-            if is_plain and plain.get(name) == level.unit:
+            amount = min(level.amount, NEVER_US)
+            stored, at_us, past = keys[name], level.at_us, level.past
+            gone = gone_us(level, rule, queue, now_us)
+            if at_us == now_us and units.get(name) == level.unit and queue is None and not past:
                 changes.levels.append((amount, gone, stored))
                 continue
-            row = (stored, amount, at_us, level.unit, past_bytes(level.past))
-            rows = changes.cells if stored in known else changes.cells_new
-            rows.append((*row, queues.get(name, b""), gone))
+            rows = changes.cells if name in units else changes.cells_new
+            in_queue = queues.get(name, b"")
+            rows.append((stored, amount, at_us, level.unit, past_bytes(past), in_queue, gone))
 
     def _known_ids(self, changes: Changes) -> None:
         ids = self.world.ids

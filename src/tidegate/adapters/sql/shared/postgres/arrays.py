@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from itertools import chain, repeat
 
 BOOL, BYTES, INT8, TEXT = 16, 17, 20, 25
 """Object identifiers of types. Source: src/include/catalog/pg_type.dat."""
@@ -33,7 +32,8 @@ def int8s(numbers: Sequence[int]) -> bytes:
     if not numbers:
         return _head(INT8, 0)
     count = len(numbers)
-    pairs = chain.from_iterable(zip(repeat(8), numbers))
+    pairs = [_INT8.size] * (2 * count)
+    pairs[1::2] = numbers
     return _head(INT8, count) + struct.pack(">" + "iq" * count, *pairs)
 
 
@@ -43,7 +43,10 @@ def bytes_array(values: Sequence[bytes], kind: int = BYTES) -> bytes:
     if not any(values):
         return head + bytes(_LENGTH.size * len(values))
     pack = _LENGTH.pack
-    return head + b"".join([pack(len(value)) + value for value in values])
+    parts = [b""] * (2 * len(values))
+    parts[::2] = [pack(len(value)) for value in values]
+    parts[1::2] = values
+    return head + b"".join(parts)
 
 
 def bools(values: Iterable[bool]) -> bytes:
@@ -60,12 +63,11 @@ def read_bytes_array(data: bytes | None) -> list[bytes]:
     count = _HEAD.unpack_from(data)[3]
     if len(data) == _HEAD.size + _LENGTH.size * count:
         return [b""] * count
-    at, read = _HEAD.size, _LENGTH.unpack_from
+    at, read, length_bytes = _HEAD.size, _LENGTH.unpack_from, _LENGTH.size
     while at < len(data):
-        (size,) = read(data, at)
-        at += _LENGTH.size
-        values.append(data[at : at + size])
-        at += size
+        start = at + length_bytes
+        at = start + read(data, at)[0]
+        values.append(data[start:at])
     return values
 
 
