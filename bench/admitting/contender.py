@@ -121,15 +121,27 @@ async def contend(attempt: Attempt, key: str) -> dict[str, object]:
     await attempt(warm(key))
     end_s = begun()
     granted_at_s: list[float] = []
+    heard_s = refused_s = None
     tries, first_s = 0, time.monotonic()
     now_s = first_s
     while now_s < end_s:
+        asked_s = now_s
         admitted = await attempt(key)
         now_s = time.monotonic()
         tries += 1
+        heard_s = heard_s or now_s
         if admitted:
             granted_at_s.append(now_s)
-    return {"tries": tries, "first_s": first_s, "last_s": now_s, "granted_at_s": granted_at_s}
+        else:
+            refused_s = asked_s
+    return {
+        "tries": tries,
+        "first_s": first_s,
+        "heard_s": heard_s or now_s,
+        "refused_s": refused_s,
+        "last_s": now_s,
+        "granted_at_s": granted_at_s,
+    }
 
 
 async def main() -> None:

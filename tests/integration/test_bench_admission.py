@@ -108,3 +108,33 @@ def test_rows_on_stores_have_no_figure_until_the_gate_takes_the_url(
     row = refusal.on_store("none", lambda: "carrier-pigeon://roof", quick)
     assert row.value is not None
     assert row.figures["grant_rate"] > 0
+
+
+@pytest.mark.parametrize(
+    ("admitted", "verdict"),
+    [
+        pytest.param(600, "yes", id="all there was from the first try to the last answer"),
+        pytest.param(601, "NO", id="one more"),
+        pytest.param(585, "yes", id="all there was when the last try was refused"),
+        pytest.param(579, "NO", id="more than one percent less"),
+    ],
+)
+def test_a_late_answer_is_no_fault_of_a_store_and_one_unit_too_many_is(
+    monkeypatch: pytest.MonkeyPatch, admitted: int, verdict: str
+) -> None:
+    monkeypatch.syspath_prepend(BENCH)
+    exactness = importlib.import_module("admitting.exactness")
+    table = importlib.import_module("admitting.table")
+    granted_at_s = [number / 1000 for number in range(admitted)]
+    told = exactness.Told(
+        tries=9999,
+        first_s=0.0,
+        heard_s=0.05,
+        refused_s=4.9,
+        last_s=5.0,
+        granted_at_s=granted_at_s,
+    )
+    contest = exactness.summed([told], bucket=True)
+    row = table.Row(group="g", what="w", value=contest.ratio, bar=exactness.BAR)
+    assert (contest.least, contest.most) == (pytest.approx(585), 600)
+    assert row.verdict == verdict
