@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,7 +32,10 @@ _LEFT_BEHIND: list[sqlite3.Connection] = []
 
 
 def _clock_us() -> int:
-    return time.time_ns() // 1000
+    """Read the clock that all processes with this file share, whatever else one of them goes by."""
+    if sys.platform == "win32":
+        return time.time_ns() // 1000
+    return time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
 
 
 class SqliteBlockingStore:
@@ -44,7 +48,7 @@ class SqliteBlockingStore:
         path: The file; made with mode 0600 where it is missing, in a folder that exists. A network
             disk does not do.
         timeout_s: How long to wait for other processes and threads.
-        clock_us: Microseconds since the epoch.
+        clock_us: Microseconds since the epoch; the machine's clock, as a server has its own.
     """
 
     def __init__(
