@@ -125,7 +125,7 @@ class Script:
         has_id = rng.random() < 0.3
         mine = [name for _, name, whose in self._tickets if whose == member or rng.random() < 0.02]
         return Admit(
-            parts=tuple(parts),
+            rows=tuple(word for part in parts for word in (part.cell, part.rule, part.cost)),
             tenant=tenant,
             weight=rng.choice([1, 1, 3]),
             priority=rng.choice([500, 500, 900]),
@@ -133,6 +133,7 @@ class Script:
             digest=rng.choice(["d", "d", "d", "e"]) if has_id else "",
             lease_us=rng.choice([1, 5_000_000, 60_000_000]),
             ticket=rng.choice(mine[-3:]) if mine and rng.random() < 0.5 else "",
+            cohorts=tuple((at, p.via, p.siblings) for at, p in enumerate(parts) if p.via >= 0),
         )
 
     def _parts(self, draft: Draft, name: str, tenant: str, index: int) -> list[Part]:
@@ -243,9 +244,9 @@ class Script:
             if call.claim_id:
                 self._ids.append((call.claim_id, answer.token))
                 continue
-            costs = answer.costs or [part.cost for part in call.parts]
+            costs = answer.costs or call.rows[2::3]
             self._held[batch.member] += [
                 (batch.cells[part.cell], cost)
-                for part, cost in zip(call.parts, costs, strict=True)
+                for part, cost in zip(call.parts(), costs, strict=True)
                 if batch.rules[part.rule].kind == STOCK and part.via < 0 and cost
             ]

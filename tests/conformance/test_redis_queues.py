@@ -23,7 +23,6 @@ from tidegate.domain.batch import (
     GiveBack,
     Leave,
     Look,
-    Part,
     Touch,
     Wait,
     Write,
@@ -80,9 +79,10 @@ class Crowd:
             case "t" | "n" as kind:
                 at, ticket = rng.choice(self._tickets[-300:])
                 cells = {at, cell} if rng.random() < 0.3 else {at}
-                parts = tuple(Part(c, c, rng.choice([1, 1, 2])) for c in sorted(cells))
+                each = ((c, c, rng.choice([1, 1, 2])) for c in sorted(cells))
+                rows = tuple(word for row in each for word in row)
                 asked = ticket if kind == "t" else ""
-                return Admit(parts, tenant, WEIGHTS[tenant], priority, ticket=asked)
+                return Admit(rows, tenant, WEIGHTS[tenant], priority, ticket=asked)
             case "g":
                 return GiveBack((0, rng.randrange(1, 5)))
             case "l":
@@ -111,7 +111,7 @@ def adopt(units: int, token: int) -> Adopt:
 
 
 def admit(claim_id: str = "", ticket: str = "", units: int = 1) -> Admit:
-    return Admit((Part(0, 0, units),), "x", 1, 500, claim_id, "d", 1_000, ticket)
+    return Admit((0, 0, units), "x", 1, 500, claim_id, "d", 1_000, ticket)
 
 
 def two_wait() -> list[Call]:

@@ -14,7 +14,7 @@ from tests.conformance.batches import random_batches
 from tests.conformance.worlds import WorldStore
 from tests.integration.redis_admission import NOW_US, TTL_US, named
 from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
-from tidegate.domain.batch import APPLIED, Adjust, Admit, Batch, Call, Part, Reply, Write
+from tidegate.domain.batch import APPLIED, Adjust, Admit, Batch, Call, Reply, Write
 from tidegate.domain.rule import COUNTER, LOG, RATE, WINDOW, Rule
 
 pytest_plugins = ["tests.servers.fixtures"]
@@ -103,7 +103,7 @@ def span_us(rule: Rule) -> int:
 def call_of(kind: str, fraction: float, rule: Rule, now_us: int) -> Call:
     units = max(1, int(rule.units_max * fraction))
     if kind == "a" or rule.ceiling > 2**52:
-        return Admit((Part(0, 0, units),), "x")
+        return Admit((0, 0, units), "x")
     # Small ones: what is charged on top has no ceiling, and doubles end somewhere.
     units = min(units, max(1, 2**48 // rule.unit // 100))
     if kind == "w":
@@ -151,7 +151,7 @@ def assert_equal_steps(url: str, rules: list[Rule], steps: Steps) -> None:
             now_us = min(now_us, LAST_US)
             calls = [call_of(kind, fraction, rule, now_us) for kind, fraction in kinds]
             other = rules[(seq + 1) % len(rules)]
-            calls += [Admit((Part(0, 1, max(1, other.units_max // 2)),), "x")]
+            calls += [Admit((0, 1, max(1, other.units_max // 2)), "x")]
             rules_now = (rule, other)
             batch = Batch("m", seq, TTL_US, True, now_us, rules_now, ("c",), tuple(calls))
             assert store.apply(batch) == world.apply(batch)

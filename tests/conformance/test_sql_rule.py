@@ -15,7 +15,7 @@ from tests.integration.sql_admission import batch, connected, sqlite_url
 from tidegate.adapters.sql.shared import reach
 from tidegate.adapters.sql.shared.names import NAME_MAX
 from tidegate.adapters.sql.shared.sweeping import Sweep
-from tidegate.domain.batch import Admit, Batch, End, GiveBack, Levels, Look, Part, Reply, Wait, Yes
+from tidegate.domain.batch import Admit, Batch, End, GiveBack, Levels, Look, Reply, Wait, Yes
 
 pytest_plugins = ["tests.servers.fixtures"]
 
@@ -61,7 +61,7 @@ def test_names_may_be_long_and_strange(url: str) -> None:
     names = (long, f"{long}y", "\0", "é" * NAME_MAX, "'; DROP TABLE tidegate_cells", "", "\ud800")
     every = tuple(range(len(names)))
     admits = [
-        Admit((Part(index, 0, index + 1),), name, claim_id=name, digest="d")
+        Admit((index, 0, index + 1), name, claim_id=name, digest="d")
         for index, name in enumerate(names)
     ]
     sent = batch(1, *admits, Wait(0, 0, 1, "t", "\udfff", 1, 500), Look(every))
@@ -82,7 +82,7 @@ def test_a_dead_member_with_much_is_taken_back_in_portions(
     for module in ("sqlite.tables", "postgres.loading"):
         monkeypatch.setattr(f"tidegate.adapters.sql.shared.{module}.STAKES_MAX", 10)
     cells = tuple(f"cell-{index:02}" for index in range(45))
-    takes = [Admit((Part(index, 0, 1),), "x") for index in range(45)]
+    takes = [Admit((index, 0, 1), "x") for index in range(45)]
     start_us = 10**15
     dying = batch(1, *takes, cells=cells, ttl_us=5, now_us=start_us)
     look = batch(1, Look(tuple(range(45))), member="n", cells=cells, now_us=start_us + 10)

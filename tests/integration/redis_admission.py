@@ -10,14 +10,14 @@ import msgspec
 
 from tidegate.adapters.redis.address import RedisAddress, parse_address
 from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
-from tidegate.domain.batch import Admit, Batch, Call, Levels, Part, Reply, levels_of
+from tidegate.domain.batch import Admit, Batch, Call, Levels, Reply, levels_of
 from tidegate.domain.rule import STOCK, Rule
 from tidegate.errors import StoreUnavailable
 
 NOW_US = 1_900_000_000_000_000
 TTL_US = 600_000_000
 ROOM = Rule(kind=STOCK, ceiling=2**50)
-HOLD = Admit((Part(0, 0, 1),), "x")
+HOLD = Admit((0, 0, 1), "x")
 PREFIX = "tidegate:ratelimit:v1:{default}:"
 PATIENT_S = 60.0
 

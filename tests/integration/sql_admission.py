@@ -18,7 +18,7 @@ import msgspec
 from tidegate.adapters.sql.shared.loaded import Changes, Loaded
 from tidegate.adapters.sql.shared.postgres.store import PostgresBlockingStore
 from tidegate.adapters.sql.shared.sqlite.store import SqliteBlockingStore
-from tidegate.domain.batch import Admit, Batch, Call, Levels, Look, Part, Reply, Yes
+from tidegate.domain.batch import Admit, Batch, Call, Levels, Look, Reply, Yes
 from tidegate.domain.rule import STOCK, Rule
 from tidegate.errors import StoreUnavailable
 
@@ -26,7 +26,7 @@ Store = PostgresBlockingStore | SqliteBlockingStore
 
 TTL_US = 600_000_000
 ROOM = Rule(kind=STOCK, ceiling=2**50)
-HOLD = Admit((Part(0, 0, 1),), "x")
+HOLD = Admit((0, 0, 1), "x")
 PATIENT_S = 60.0
 
 
@@ -98,7 +98,7 @@ def claim(url: str, member: str, batches: int) -> None:
         sys.stdin.readline()
         for number in range(1, batches + 1):
             cells = tuple(f"cell-{(number * 7 + index) % 50}" for index in range(20))
-            calls = [Admit((Part(20, 0, 1), Part(index, 0, 1)), "x") for index in range(20)]
+            calls = [Admit((20, 0, 1, index, 0, 1), "x") for index in range(20)]
             sent = batch(number, *calls, member=member, cells=(*cells, "room"))
             granted = sum(isinstance(answer, Yes) for answer in persist(store, sent).answers)
             print(granted, flush=True)

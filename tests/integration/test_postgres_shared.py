@@ -26,7 +26,7 @@ from tests.servers.proxy import Proxy
 from tidegate.adapters.sql.shared.loaded import Changes, Loaded
 from tidegate.adapters.sql.shared.postgres.listening import PostgresSharedStore
 from tidegate.adapters.sql.shared.postgres.store import PostgresBlockingStore
-from tidegate.domain.batch import Admit, Again, Answer, Part, Yes
+from tidegate.domain.batch import Admit, Again, Answer, Yes
 from tidegate.domain.limit import Capacity
 from tidegate.domain.rule import cohort_rule, rule_of
 from tidegate.errors import StoreUnavailable
@@ -224,8 +224,9 @@ def test_tenants_that_race_for_the_first_time_borrow_no_more_than_is_lent(
         """Take three: two of its own, of which it lends one, and one that others lend."""
         cells = tuple(f"{name}:{other}" for other in range(3))
         others = tuple(n for other in range(3) if other != tenant for n in (other, 1))
-        parts = (Part(tenant, 0, 2), Part(tenant, 1, 0, 0, others))
-        sent = batch(1, Admit(parts, f"{tenant}"), member=f"{name}-{tenant}")
+        rows, cohorts = (tenant, 0, 2, tenant, 1, 0), ((1, 0, others),)
+        admit = Admit(rows, f"{tenant}", cohorts=cohorts)
+        sent = batch(1, admit, member=f"{name}-{tenant}")
         sent = msgspec.structs.replace(sent, rules=rules, cells=cells)
         return lambda store: store.apply(sent).answers[0]
 
@@ -253,7 +254,7 @@ def test_rows_that_vanish_between_reading_and_writing_cost_another_attempt(
         return whole(loaded)
 
     monkeypatch.setattr(Loaded, "changes", changes)
-    admit = Admit((Part(0, 0, 1),), "x", claim_id="a", digest="d", lease_us=10**7)
+    admit = Admit((0, 0, 1), "x", claim_id="a", digest="d", lease_us=10**7)
     with connected(postgres_url) as store:
         assert isinstance(store.apply(batch(1, admit)).answers[0], Yes)
         assert isinstance(store.apply(batch(2, admit, HOLD)).answers[0], Yes)

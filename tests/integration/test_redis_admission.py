@@ -31,7 +31,6 @@ from tidegate.domain.batch import (
     GiveBack,
     Levels,
     Look,
-    Part,
     Reply,
     Wait,
     Yes,
@@ -200,7 +199,11 @@ def test_a_batch_may_be_large(redis_url: str) -> None:
     rule = Rule(kind=RATE, ceiling=5, drain=1, forget_us=5)
     cells = tuple(f"cell {number}" for number in range(8 * 1024))
     claims = [
-        Admit(tuple(Part(8 * number + at, 0, 1) for at in range(8)), "x", claim_id=f"i{number}")
+        Admit(
+            tuple(word for at in range(8) for word in (8 * number + at, 0, 1)),
+            "x",
+            claim_id=f"i{number}",
+        )
         for number in range(1024)
     ]
     whole = Batch("m", 1, 10**9, True, NOW_US, (rule,), cells, (*claims, Look((0, 8191))))

@@ -18,7 +18,7 @@ from tests.conformance.batches import random_batches
 from tests.conformance.worlds import WorldStore
 from tests.integration.redis_admission import HOLD, NOW_US, PREFIX, batch, store_at
 from tidegate.adapters.redis.blocking_admission_store import RedisBlockingStore
-from tidegate.domain.batch import APPLIED, Adjust, Admit, Batch, Part, Wait
+from tidegate.domain.batch import APPLIED, Adjust, Admit, Batch, Wait
 from tidegate.domain.rule import RATE, Rule
 
 pytest_plugins = ["tests.servers.fixtures"]
@@ -114,7 +114,7 @@ def test_what_has_expired_would_decide_nothing(
 def rates(count: int, *, apart_us: int) -> list[Batch]:
     """Return batches that take from so many cells of a rate that forgets in ten microseconds."""
     rule = Rule(kind=RATE, ceiling=10, drain=1, forget_us=10)
-    claims = tuple(Admit((Part(number, 0, 1),), "x") for number in range(100))
+    claims = tuple(Admit((number, 0, 1), "x") for number in range(100))
     return [
         batch(
             number + 1,

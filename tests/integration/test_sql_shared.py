@@ -27,7 +27,7 @@ from tests.integration.sql_admission import (
 )
 from tidegate.adapters.sql.shared.postgres.listening import PostgresSharedStore
 from tidegate.adapters.sql.shared.sqlite.watched import SqliteSharedStore
-from tidegate.domain.batch import Admit, Check, Done, GiveBack, Part, Wait, Yes
+from tidegate.domain.batch import Admit, Check, Done, GiveBack, Wait, Yes
 from tidegate.errors import InvalidSetting, StoreUnavailable
 
 pytest_plugins = ["tests.servers.fixtures"]
@@ -222,7 +222,7 @@ async def test_a_cancelled_call_is_over_and_the_next_one_works(url: str) -> None
 
 async def test_who_waits_hears_of_other_processes(url: str) -> None:
     full = msgspec.structs.replace(ROOM, ceiling=1)
-    take = Admit((Part(0, 0, 1),), "x", ticket="mine-1")
+    take = Admit((0, 0, 1), "x", ticket="mine-1")
     wait, back = Wait(0, 0, 1, "mine-1", "x", 1, 500), GiveBack((0, 1))
     woken = asyncio.Event()
     mine = shared_at(url)

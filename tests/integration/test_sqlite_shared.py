@@ -19,7 +19,7 @@ from tests.integration.test_sql_shared import child, line
 from tidegate.adapters.sql.database import Database
 from tidegate.adapters.sql.shared.sqlite import schema
 from tidegate.adapters.sql.shared.sqlite.store import SqliteBlockingStore
-from tidegate.domain.batch import Admit, No, Part, Yes
+from tidegate.domain.batch import Admit, No, Yes
 from tidegate.domain.limit import RateLimit
 from tidegate.domain.rule import rule_of
 from tidegate.errors import InvalidSetting, StoreUnavailable
@@ -48,7 +48,7 @@ def refused(path: Path, error: type[Exception]) -> str:
 def test_a_clock_that_is_set_back_reopens_nothing(path: Path) -> None:
     times = [10 * DAY_US]
     rule = rule_of(RateLimit("calls", units=1, period_s=10), times[0])
-    take = Admit((Part(0, 0, 1),), "x")
+    take = Admit((0, 0, 1), "x")
 
     def answer(store: SqliteBlockingStore, seq: int) -> type:
         return type(store.apply(batch(seq, take, rules=(rule,))).answers[0])
@@ -119,7 +119,7 @@ def test_files_that_cannot_be_used_are_refused(
 
 def test_damage_is_noticed_and_what_is_left_is_not_made_worse(path: Path) -> None:
     cells = tuple(f"cell-{number}" for number in range(2_000))
-    takes = [Admit((Part(index, 0, 1),), "x") for index in range(2_000)]
+    takes = [Admit((index, 0, 1), "x") for index in range(2_000)]
     with connected(f"sqlite:///{path}") as store:
         store.apply(batch(1, *takes, cells=cells))
     pages = bytearray(path.read_bytes())
@@ -185,8 +185,8 @@ def test_a_full_disk_is_said_and_loses_nothing(small_disk: Path) -> None:
             while True:
                 seq += 1
                 cells = tuple(f"{'x' * 200}-{seq}-{number}" for number in range(50))
-                parts = tuple(Part(number, 0, 1) for number in range(51))
-                store.apply(batch(seq, Admit(parts, "x"), cells=("room", *cells)))
+                rows = tuple(word for number in range(51) for word in (number, 0, 1))
+                store.apply(batch(seq, Admit(rows, "x"), cells=("room", *cells)))
                 held += 1
         filler.unlink()
         store.connect()
@@ -219,7 +219,7 @@ def test_rows_that_mean_nothing_do_not_pile_up(path: Path) -> None:
         times[0] += 1_000_000
         cells = tuple(f"host-{seq}-{number}" for number in range(100))
         calls = [
-            Admit((Part(number, 0, 1),), "x", claim_id=f"{seq}-{number}", digest="d")
+            Admit((number, 0, 1), "x", claim_id=f"{seq}-{number}", digest="d")
             for number in range(100)
         ]
         sent = batch(seq, *calls, rules=(rule,), cells=cells)

@@ -14,7 +14,6 @@ from tidegate.domain.batch import (
     GiveBack,
     Leave,
     No,
-    Part,
     Reply,
     Wait,
     Yes,
@@ -26,7 +25,7 @@ from tidegate.domain.world import STANDING_US, World
 NOW_US = 1_900_000_000_000_000
 TTL_US = 1_000_000_000
 ROOM = Rule(kind=STOCK, ceiling=1)
-HOLD = Admit((Part(0, 0, 1),), "x")
+HOLD = Admit((0, 0, 1), "x")
 
 
 def send(world: World, *calls: Call, member: str = "m", seq: int = 0, at_us: int = 0) -> Reply:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.batches import random_batches
 from tests.conformance.worlds import WorldStore
-from tidegate.domain.batch import Admit, Batch, Look, No, Part, Wait, Yes
+from tidegate.domain.batch import Admit, Batch, Look, No, Wait, Yes
 from tidegate.domain.rule import STOCK, Rule, cohort_rule
 from tidegate.domain.tally import Tally
 
@@ -48,15 +48,19 @@ def test_claims_granted_at_sight_are_those_that_the_rule_grants(
 @pytest.mark.parametrize(
     ("rules", "last"),
     [
-        pytest.param((Rule(kind=STOCK, ceiling=9), Rule(kind=STOCK, ceiling=2)), Part(0, 1, 1)),
-        pytest.param((Rule(kind=STOCK, ceiling=9, kept=1), cohort_rule(1)), Part(1, 1, 1, 0)),
+        pytest.param(
+            (Rule(kind=STOCK, ceiling=9), Rule(kind=STOCK, ceiling=2)), Admit((0, 1, 1), "x")
+        ),
+        pytest.param(
+            (Rule(kind=STOCK, ceiling=9, kept=1), cohort_rule(1)),
+            Admit((0, 0, 1, 1, 1, 1), "x", cohorts=((1, 0, ()),)),
+        ),
     ],
     ids=["a limit that was lowered meanwhile", "what a cohort lends"],
 )
-def test_what_is_not_plain_is_left_to_the_rule(rules: tuple[Rule, ...], last: Part) -> None:
-    plain = Admit((Part(0, 0, 1),), "x")
-    parts = (last,) if last.cell == 0 else (*plain.parts, last)
-    calls = (plain, plain, Admit(parts, "x"))
+def test_what_is_not_plain_is_left_to_the_rule(rules: tuple[Rule, ...], last: Admit) -> None:
+    plain = Admit((0, 0, 1), "x")
+    calls = (plain, plain, last)
     sent = Batch("m", 1, 10**6, True, 10**15, rules, ("own", "cohort"), calls)
     answers = WorldStore().apply(sent).answers
     assert [type(answer) for answer in answers] == [Yes, Yes, No]

@@ -18,7 +18,7 @@ from tidegate.domain.admission import Level
 from tidegate.domain.rule import Rule
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """One row of a claim: index of its cell and of its rule in the batch, and the units.
 
     `via` is the index of the row that passes on to this one, or -1; `siblings` are then the cells
@@ -35,11 +35,13 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Admit(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """Decide a claim.
 
+    `rows` are cell, rule, units, cell, rule, units, ...; `cohorts` say which of them are those of
+    cohorts: row, the row that passes on to it, siblings, ... See `Part`.
     `claim_id` is tenant and id in one text, or empty; `digest` tells its claim from others.
     `lease_us` is how long the id is remembered at least. `ticket` is that of the waiter who asks.
     """
 
-    parts: tuple[Part, ...]
+    rows: tuple[int, ...]
     tenant: str
     weight: int = 1
     priority: int = 500
@@ -47,6 +49,15 @@ class Admit(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     digest: str = ""
     lease_us: int = 0
     ticket: str = ""
+    cohorts: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
+
+    def parts(self) -> list[Part]:
+        """Return the rows one by one."""
+        numbers = iter(self.rows)
+        parts = [Part(*row) for row in zip(numbers, numbers, numbers, strict=True)]
+        for row, via, siblings in self.cohorts:
+            parts[row] = msgspec.structs.replace(parts[row], via=via, siblings=siblings)
+        return parts
 
 
 class GiveBack(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):

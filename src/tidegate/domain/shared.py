@@ -130,7 +130,7 @@ class _Step:
 
     def _decide(self, call: Admit) -> Answer:
         """Decide by the rule."""
-        rows = [self.world.row(part, self.batch) for part in call.parts]
+        rows = [self.world.row(part, self.batch) for part in call.parts()]
         seen = self._behind(call, rows) if self.world.queues else rows
         verdict = decide(seen, self.now_us)
         if verdict.levels is None:
@@ -143,7 +143,7 @@ class _Step:
             levels = [risen(r.rule, aged(r.rule, r.level, self.now_us), cost) for r, cost in pairs]
         token = self._granted(call, self._take(call, rows, verdict.costs, levels))
         self._tally.restart()
-        if verdict.costs == [part.cost for part in call.parts]:
+        if verdict.costs == list(call.rows[2::3]):
             return Yes(token)
         return Yes(token, tuple(verdict.costs))
 
@@ -169,7 +169,7 @@ class _Step:
         """Set the new levels; return what is held of them."""
         world, cells = self.world, self.batch.cells
         held: dict[str, int] = {}
-        for part, row, cost, level in zip(call.parts, rows, costs, levels, strict=True):
+        for part, row, cost, level in zip(call.parts(), rows, costs, levels, strict=True):
             if part.via >= 0 or not cost:
                 continue
             cell = cells[part.cell]
@@ -192,7 +192,7 @@ class _Step:
         """Return the rows with what is kept at their cells for those who go before this claim."""
         queues, cells = self.world.queues, self.batch.cells
         standing = (call.ticket, call.tenant, call.priority, self.now_us)
-        waiting = [queues.get(cells[part.cell]) for part in call.parts]
+        waiting = [queues.get(cells[cell]) for cell in call.rows[::3]]
         ahead = [0 if queue is None else queue.ahead(*standing) for queue in waiting]
         return behind(rows, ahead, self.now_us)
 

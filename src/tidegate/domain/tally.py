@@ -8,7 +8,7 @@ for them. Whatever is not as plain as that, a refusal above all, is left to the 
 from __future__ import annotations
 
 from tidegate.domain.admission import EMPTY, Level, aged
-from tidegate.domain.batch import Admit, Batch, Part
+from tidegate.domain.batch import Admit, Batch
 from tidegate.domain.rule import RATE, STOCK, WINDOW, Rule
 from tidegate.domain.world import World
 
@@ -46,18 +46,22 @@ class Tally:
 
         Nobody may wait at any of its cells.
         """
-        slots, holds = self._slots, False
-        for part in call.parts:
-            slot = slots.get(part.cell)
+        if call.cohorts:
+            # Their rows have no amounts of their own.
+            return None
+        slots, holds, rows = self._slots, False, call.rows
+        numbers, done = iter(rows), 0
+        for cell, index, cost in zip(numbers, numbers, numbers, strict=True):
+            slot = slots.get(cell)
             if slot is None:
-                slot = self._slot(part.cell, part.rule)
-            cost = part.cost
+                slot = self._slot(cell, index)
             amount = slot.amount + cost * slot.unit
-            # A row without a cost is not written, and one of a cohort has no amount of its own.
-            if amount > slot.ceiling or cost < 1 or slot.index != part.rule or part.via >= 0:
-                self._take_back(call, part)
+            # A row without a cost is not written.
+            if amount > slot.ceiling or cost < 1 or slot.index != index:
+                self._take_back(rows[:done])
                 return None
             slot.amount = amount
+            done += 3
             if slot.holds:
                 holds = True
         return self._hold(call) if holds else {}
@@ -86,19 +90,17 @@ class Tally:
         self._slots[cell] = slot
         return slot
 
-    def _take_back(self, call: Admit, refused: Part) -> None:
-        for part in call.parts:
-            if part is refused:
-                return
-            slot = self._slots[part.cell]
-            slot.amount -= part.cost * slot.unit
+    def _take_back(self, rows: tuple[int, ...]) -> None:
+        for cell, cost in zip(rows[::3], rows[2::3], strict=True):
+            slot = self._slots[cell]
+            slot.amount -= cost * slot.unit
 
     def _hold(self, call: Admit) -> dict[str, int]:
         mine = self._world.members[self._batch.member].held
         held: dict[str, int] = {}
-        for part in call.parts:
-            if self._slots[part.cell].holds:
-                cell = self._batch.cells[part.cell]
-                held[cell] = held.get(cell, 0) + part.cost
-                mine[cell] = mine.get(cell, 0) + part.cost
+        for index, cost in zip(call.rows[::3], call.rows[2::3], strict=True):
+            if self._slots[index].holds:
+                cell = self._batch.cells[index]
+                held[cell] = held.get(cell, 0) + cost
+                mine[cell] = mine.get(cell, 0) + cost
         return held

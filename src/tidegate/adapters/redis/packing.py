@@ -68,17 +68,12 @@ class _Packing:
         for call in batch.calls:
             if type(call) is Admit:
                 people += (call.tenant, call.weight, call.priority)
-                if call.claim_id or call.ticket:
+                if call.claim_id or call.ticket or call.cohorts:
                     self._admit(call)
-                    continue
-                mark = len(words)
-                words += (SHORT_ADMIT, len(call.parts))
-                for part in call.parts:
-                    if part.via >= 0:
-                        del words[mark:]
-                        self._admit(call)
-                        break
-                    words += (part.cell, part.rule, part.cost)
+                else:
+                    rows = call.rows
+                    words += (SHORT_ADMIT, len(rows) // 3)
+                    words += rows
             elif type(call) is GiveBack:
                 held = call.held
                 words += (GIVE_BACK, len(held) // 2)
@@ -95,8 +90,8 @@ class _Packing:
     def _admit(self, call: Admit) -> None:
         self.plain = False
         self.words += (ADMIT, self._id(call.claim_id), call.digest, call.lease_us, call.ticket)
-        self.words.append(len(call.parts))
-        for part in call.parts:
+        self.words.append(len(call.rows) // 3)
+        for part in call.parts():
             siblings = part.siblings
             self.words += (part.cell, part.rule, part.cost, part.via, len(siblings) // 2, *siblings)
 

@@ -123,13 +123,13 @@ class Clerk:
 
     def give_back(self, lease: Lease) -> None:
         """Let the store have what a lease holds. The lock is held."""
-        claim_id = id_of(lease.claim)
-        if claim_id:
+        if lease.claim.id is not None:
+            claim_id = id_of(lease.claim)
             self.tell(lambda _: (End(claim_id, lease.fencing_token),))
         elif lease.rows:
-            returns = self._returns
-            if returns is None or not returns.takes_more():
-                returns = self._returns = Returns(self._member)
+            returns, member = self._returns, self.session.member
+            if returns is None or not returns.is_open or returns.member != member:
+                returns = self._returns = Returns(member)
                 if self.session.ask(returns, first=True):
                     self._send()
             returns.add(lease.rows)
@@ -294,6 +294,3 @@ class Clerk:
         """Let a request travel; `quietly` with the next batch that travels anyway."""
         if self.session.ask(request, quietly=quietly):
             self._send()
-
-    def _member(self) -> str:
-        return self.session.member

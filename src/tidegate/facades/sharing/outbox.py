@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from tidegate.domain.ask import Ask, Cell
-from tidegate.domain.batch import Answer, Call, GiveBack, Part
+from tidegate.domain.batch import Answer, Call, GiveBack
 from tidegate.domain.rule import Rule
 from tidegate.errors import TidegateError
 
@@ -32,11 +30,12 @@ class Naming:
 
     Args:
         batch: A number that no other batch of the session has.
+        member: Whose batch it is.
         now_us: The store's time, as far as it is known.
     """
 
-    def __init__(self, batch: int, now_us: int) -> None:
-        self.batch, self.now_us = batch, now_us
+    def __init__(self, batch: int, member: str, now_us: int) -> None:
+        self.batch, self.member, self.now_us = batch, member, now_us
         self.cells: dict[str, int] = {}
         self.rules: list[Rule] = []
         self._rule_at: dict[int, int] = {}
@@ -53,20 +52,25 @@ class Naming:
             self.rules.append(rule)
         return index
 
-    def parts(self, ask: Ask) -> tuple[Part, ...]:
-        """Return the rows of a claim."""
+    def rows(self, ask: Ask) -> tuple[int, ...]:
+        """Return the rows of a claim: cell, rule, units, cell, rule, units, ..."""
         cells, rule_at = self.cells, self._rule_at
-        parts = []
+        rows: list[int] = []
         names = ask.names or map(cell_name, ask.cells)
-        for name, (rule, cost, via) in zip(names, ask.rows, strict=True):
+        for name, (rule, cost, _) in zip(names, ask.rows, strict=True):
             index = rule_at.get(id(rule), -1)
             if index < 0:
                 index = self.rule(rule)
-            parts.append(Part(cells.setdefault(name, len(cells)), index, cost, via))
-        for index, found in ask.siblings.items():
-            siblings = [n for cell, kept in found for n in (self.cell(cell_name(cell)), kept)]
-            parts[index] = replace(parts[index], siblings=tuple(siblings))
-        return tuple(parts)
+            rows += (cells.setdefault(name, len(cells)), index, cost)
+        return tuple(rows)
+
+    def cohorts(self, ask: Ask) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+        """Return which rows are those of cohorts: row, the one that passes on to it, siblings."""
+        found = []
+        for at, siblings in ask.siblings.items():
+            names = ((cell_name(cell), kept) for cell, kept in siblings)
+            found.append((at, ask.rows[at][2], flat_held(self, names)))
+        return tuple(found)
 
 
 class Asked(Protocol):
@@ -115,31 +119,25 @@ class Request:
 class Returns:
     """What leases of a member have given back since its last batch, summed up by cell.
 
-    Once the member is lost it says nothing: the store took back all that the member held.
-
-    Args:
-        member: Returns the name under which batches travel now.
+    Once the member is lost it says nothing: the store took back all that the member held. More can
+    be added while it `is_open`: until it travels.
     """
 
-    def __init__(self, member: Callable[[], str]) -> None:
-        self._member, self._holder = member, member()
+    def __init__(self, member: str) -> None:
+        self.member, self.is_open = member, True
         self._units: dict[str, int] = {}
-        self._is_open = True
         self.count, self.given_up, self.must = 0, False, True
-
-    def takes_more(self) -> bool:
-        """Return whether more can be added: it has not travelled, and is of the member of now."""
-        return self._is_open and self._holder == self._member()
 
     def add(self, held: Sequence[tuple[str, int]]) -> None:
         """Add what one lease held: names of cells, each with its units."""
+        sums = self._units
         for name, units in held:
-            self._units[name] = self._units.get(name, 0) + units
+            sums[name] = sums.get(name, 0) + units
 
     def calls(self, naming: Naming) -> Sequence[Call]:
         """Return all of it as one call."""
-        self._is_open = False
-        if self._member() != self._holder:
+        self.is_open = False
+        if naming.member != self.member:
             return ()
         return (GiveBack(flat_held(naming, self._units.items())),)
 

@@ -17,7 +17,6 @@ from tidegate.domain.batch import (
     Call,
     Levels,
     No,
-    Part,
     Reused,
     Wait,
     Yes,
@@ -104,14 +103,14 @@ class Question(msgspec.Struct, eq=False, gc=False):
         if self.is_plain:
             return plan.plain(naming, self.claim.priority)
         claim, terms, ask, weight = self.claim, self.terms, self.ask, plan.weight
-        parts = naming.parts(ask)
+        rows = naming.rows(ask)
         calls: list[Call] = []
         if terms.cell is not None:
-            calls += self._tickets(ask, parts, weight)
+            calls += self._tickets(ask, rows, weight)
         claim_id = id_of(claim)
         calls.append(
             Admit(
-                parts,
+                rows,
                 claim.tenant,
                 weight,
                 claim.priority,
@@ -119,6 +118,7 @@ class Question(msgspec.Struct, eq=False, gc=False):
                 digest_of(claim) if claim_id else "",
                 terms.lease_us,
                 terms.ticket,
+                naming.cohorts(ask),
             )
         )
         if terms.report:
@@ -131,21 +131,15 @@ class Question(msgspec.Struct, eq=False, gc=False):
         self.ask = self.plan.ask if self.draft is None else self._redrafted(self.draft)
         return self.plan
 
-    def _tickets(self, ask: Ask, parts: Sequence[Part], weight: int) -> list[Call]:
+    def _tickets(self, ask: Ask, rows: tuple[int, ...], weight: int) -> list[Call]:
         """Return the taking of a ticket at the cell where the claim waits."""
         terms, claim = self.terms, self.claim
+        who = (terms.ticket, claim.tenant, weight, claim.priority)
+        each = zip(ask.cells, rows[::3], rows[1::3], rows[2::3], strict=True)
         return [
-            Wait(
-                part.cell,
-                part.rule,
-                max(1, part.cost),
-                terms.ticket,
-                claim.tenant,
-                weight,
-                claim.priority,
-            )
-            for cell, part in zip(ask.cells, parts, strict=True)
-            if terms.cell == (cell.limit, cell.scope)
+            Wait(cell, rule, max(1, units), *who)
+            for asked, cell, rule, units in each
+            if terms.cell == (asked.limit, asked.scope)
         ]
 
     def _redrafted(self, draft: Draft) -> Ask:

@@ -43,7 +43,10 @@ class Plan(msgspec.Struct, gc=False, eq=False):
         call = self.call
         if self.batch == naming.batch and call is not None and call[0].priority == priority:
             return call
-        admit = Admit(naming.parts(self.ask), self.ask.claim.tenant, self.weight, priority)
+        ask = self.ask
+        admit = Admit(naming.rows(ask), ask.claim.tenant, self.weight, priority)
+        if ask.siblings:
+            admit = replace(admit, cohorts=naming.cohorts(ask))
         self.batch, self.call = naming.batch, (admit,)
         return self.call
 

@@ -131,7 +131,7 @@ class Session:
                 return None
             self._is_carried = True
             requests: list[Asked] = []
-            naming = Naming(self.batches, now_us)
+            naming = Naming(self.batches, self.member, now_us)
             calls: list[Call] = []
             while waiting and len(calls) < CALLS_MAX:
                 request = waiting.popleft()

@@ -70,7 +70,8 @@ class Reach:
         for call in batch.calls:
             if isinstance(call, Admit):
                 if stocks:
-                    held.update(part.cell for part in call.parts if part.rule in stocks)
+                    pairs = zip(call.rows[::3], call.rows[1::3], strict=True)
+                    held.update(cell for cell, rule in pairs if rule in stocks)
                 if call.claim_id:
                     self.ids.add(key(call.claim_id))
                 continue
