@@ -61,17 +61,20 @@ class Table:
     older. Turns are at least `forget_us` apart, so a dropped cell had been untouched for that long
     and equals an empty one. A turn of a capacity drops its empty cells, if there are many.
 
-    `also` is the next limit on the same resource. `since_us` and `old_since_us` are from when the
+    `also` is the next limit on the same resource, `before` the table whose row was done before
+    that of this one, in the decision under way. `since_us` and `old_since_us` are from when the
     ticks of the two generations are counted. `indebted` says that a cell may be above the ceiling,
     and then takes longer than `forget_us` to empty.
     """
 
     __slots__ = (
         "also",
+        "before",
         "by_tenant",
         "counts",
         "forget_us",
         "indebted",
+        "is_stock",
         "kind",
         "limit",
         "name",
@@ -96,9 +99,11 @@ class Table:
         self.limit: Limit = limit
         self.policy: Policy = policy
         self.also: Table | None = None
+        self.before: Table | None = None
         self.salt: int = salt_of(limit.resource)
         self.name: str = limit.name
         self.kind: int = terms.rule.kind
+        self.is_stock: bool = self.kind == STOCK
         self.terms: Terms = terms
         self.young: dict[object, int] = {}
         self.old: dict[object, int] = {}
@@ -115,7 +120,13 @@ class Table:
         self.varied: dict[object, Terms] = {}
         self.by_tenant: bool = limit.per == ("tenant",)
         self.tenant_at: int = limit.per.index("tenant") if "tenant" in limit.per else -1
-        self.pick: Callable[[Claim], object] = picker(limit)
+        self.pick: Callable[[Claim], object] | None = None if self.by_tenant else picker(limit)
+
+    def key(self, claim: Claim) -> object:
+        """Return the key of a claim's cell, without a check whether the claim names one."""
+        if self.by_tenant:
+            return claim.tenant
+        return "" if self.pick is None else self.pick(claim)
 
     def enter(self, key: object, scope: tuple[str, ...], terms: Terms) -> object:
         """Make a cell of the younger generation; return its key, which it may share with others."""
@@ -242,10 +253,10 @@ def rescaled(stored: int, old: Terms, new: Terms, elapsed_us: int) -> int:
     return -(-left * new.unit // old.unit) + elapsed_us * new.drain
 
 
-def picker(limit: Limit) -> Callable[[Claim], object]:
+def picker(limit: Limit) -> Callable[[Claim], object] | None:
     """Return what picks the key of a claim's cell, without a check whether there is one."""
     if not limit.per:
-        return lambda _: ""
+        return None
     if all(field in SCOPE_FIELDS for field in limit.per):
         pick: Callable[[Claim], object] = attrgetter(*limit.per)
         return pick

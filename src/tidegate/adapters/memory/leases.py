@@ -24,25 +24,35 @@ class MemoryLeases(MemoryState):
     def release(self, lease: Lease, outcome: Outcome = "success") -> bool:
         """Give back what a lease holds; False if it was not live."""
         asked: Any = lease
-        self._enter()
+        enter, leave = self._enter, self._leave
+        enter()
         try:
-            released = self.released[outcome] + 1
+            counted = self.released[outcome] + 1
             if asked.known_as:
                 kept: Any = self.leases.pop(lease)
+                if kept is None:
+                    return False
             else:
-                kept = self._live.pop(asked.fencing_token, None)
-            if kept is None:
-                return False
-            if kept.rows is not None:
-                give_back(kept.rows)
-            if kept.granted_id is not None:
-                self.ids.end(kept.granted_id, self.now_us())
-            self.released[outcome] = released
+                token = asked.fencing_token
+                kept = self._live.get(token)
+                if kept is None:
+                    return False
+                del self._live[token]
+            rows, granted_id = kept.rows, kept.granted_id
+            if rows is not None:
+                give_back(rows)
+            if granted_id is not None:
+                now_ns = self._now_ns
+                now = now_ns() // 1000 + self._epoch_us
+                granted_id.ended_us = now if now > self.seen_us else self.seen_us
+                ended = self.ids.ended
+                ended.append(granted_id)
+            self.released[outcome] = counted
         finally:
-            self._leave(None)
+            leave(None)
         if self.on_released is not None:
             self.on_released(kept, outcome, self.now_us())
-        if self.on_freed is not None and kept.rows is not None:
+        if self.on_freed is not None and rows is not None:
             self.on_freed(kept)
         return True
 

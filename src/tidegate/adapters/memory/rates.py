@@ -65,20 +65,24 @@ class MemoryRates(MemoryLeases):
             None if this needs a closer look: the limit is only near, or a shadow, or there are
             never as many units.
         """
-        terms = table.terms
-        over, cost = level - terms.ceiling, units * terms.unit
-        if over <= 0 or terms.shadow or not 0 < cost <= terms.ceiling:
+        terms, reason = table.terms, table.reason
+        over = level - terms.ceiling
+        if over <= 0 or terms.shadow:
             return None
-        self.denied[table.reason] += 1
-        left = (cost - over) // terms.unit if cost > over else 0
+        left = 0
+        if units != 1:
+            cost = units * terms.unit
+            if not 0 < cost <= terms.ceiling:
+                return None
+            left = (cost - over) // terms.unit if cost > over else 0
+        self.denied[reason] += 1
         scope: Any = (key,) if table.by_tenant else scope_under(table, key)
-        return Denied(table.reason, table.name, scope, left, -(-over // terms.drain), True)
+        # Rounded up: nothing is left over a microsecond earlier.
+        return Denied(reason, table.name, scope, left, (over - 1) // terms.drain + 1, True)
 
     def write(self, draft: Draft) -> None:
         """Do what a draft says, and tell what was noted."""
-        writes = iter(draft.writes)
-        # Three at a time; `strict` would be asked at each step, and there is nothing it could find.
-        for cells, key, value in zip(writes, writes, writes):  # noqa: B905
+        for cells, key, value in draft.writes:
             cells[key] = value
         if draft.noted is not None:
             self._tell(draft.noted)

@@ -16,7 +16,7 @@ from tidegate.domain.rule import RATE, STOCK, WINDOW
 class Draft:
     """What a claim would change, row by row, and what speaks against it.
 
-    `writes` are cells, key and value of what is to be written, flat; `held` is what its lease will
+    `writes` are cells, key and value of what is to be written; `held` is what its lease will
     have to give back.
     `refused` is the table that refuses, with the cell's `key`, the wait, and the units left there.
     `noted` are limits that came near, with the units left, and with -1 those whose shadow refused.
@@ -24,7 +24,6 @@ class Draft:
 
     __slots__ = (
         "claim",
-        "digest",
         "held",
         "key",
         "left",
@@ -35,12 +34,11 @@ class Draft:
         "writes",
     )
 
-    def __init__(self, claim: Claim, now_us: int) -> None:
+    def __init__(self, claim: Claim, now_us: int, held: Held | None = None) -> None:
         self.claim: Claim = claim
         self.now_us: int = now_us
-        self.digest: int = 0
         self.writes: list[Any] = []
-        self.held: Held | None = None
+        self.held: Held | None = held
         self.noted: list[tuple[Table, object, int]] | None = None
         self.refused: Table | None = None
 
@@ -101,7 +99,7 @@ def look_closer(draft: Draft, table: Table, terms: Terms, key: object, units: in
         draft.note(table, key, -over // terms.unit)
     if terms.rule.kept >= 0 and not lend(draft, table, terms, key, level + cost, units):
         return
-    draft.writes += (table.young, key, base + level + cost)
+    draft.writes.append((table.young, key, base + level + cost))
     if table.kind == STOCK:
         draft.held = Held(table, key, units, draft.held)
 
@@ -121,4 +119,4 @@ def slide(draft: Draft, table: Table, terms: Terms, key: object, units: int) -> 
         return
     if before < rule.near <= over + rule.ceiling:
         draft.note(table, key, -over // rule.unit)
-    draft.writes += (table.sliding, key, risen(rule, level, units))
+    draft.writes.append((table.sliding, key, risen(rule, level, units)))

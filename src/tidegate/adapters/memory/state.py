@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from tidegate.adapters.memory.cells import Table
-from tidegate.adapters.memory.claim_ids import ClaimIds
+from tidegate.adapters.memory.claim_ids import ClaimIds, Ids
 from tidegate.adapters.memory.lease_table import LeaseTable
 from tidegate.adapters.memory.limiter import MemoryLimiter
-from tidegate.adapters.memory.records import GrantedId
 from tidegate.adapters.memory.stock import give_back
 from tidegate.adapters.memory.tables import Tables
 from tidegate.adapters.memory.turnstile import Turnstile
@@ -45,6 +44,7 @@ class MemoryState:
 
     __slots__ = (
         "_before",
+        "_done",
         "_enter",
         "_epoch_us",
         "_grant",
@@ -105,9 +105,10 @@ class MemoryState:
         self._takes: dict[str, Table] = {}
         self._holds: dict[str, Table] = {}
         self._lone: dict[str, Table] = {}
+        self._done: Table | None = None
         self.limiters: dict[str, MemoryLimiter] = {}
         self._live: dict[int, Granted] = self.leases.leases
-        self._ids: dict[str, dict[str, GrantedId]] = self.ids.by_tenant
+        self._ids: dict[str, Ids] = self.ids.by_tenant
         self.expired: deque[Granted] = deque(maxlen=EXPIRED_MAX)
         self.settled: int = 0
         self._token: int = self.now_us()
