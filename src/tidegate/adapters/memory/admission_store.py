@@ -205,12 +205,13 @@ class MemoryAdmissionStore(MemoryRates):
 
         A rate is empty at the same moment again, also where that lies in the past.
         """
-        table = self._done
+        table, tenant, take, hold = self._done, claim.tenant, claim.take, claim.hold
         while table is not None:
-            key = table.key(claim)
+            pick = table.pick
+            key: object = tenant if table.by_tenant else "" if pick is None else pick(claim)
             terms = self.tables.terms(table, key, now) if table.varies else table.terms
-            amounts = claim.hold if table.is_stock else claim.take
-            table.young[key] -= amounts[table.limit.resource] * terms.unit
+            units = (hold if table.is_stock else take)[table.limit.resource]
+            table.young[key] -= terms.unit * units
             table = table.before
 
     def _refusal(self, draft: Draft, table: Table) -> Denied:
@@ -218,6 +219,8 @@ class MemoryAdmissionStore(MemoryRates):
         timed = table.kind != STOCK
         if not timed:
             expiry_us = self.leases.next_expiry_us(table, self._token)
-            wait_us = None if expiry_us is None else max(1, expiry_us - draft.now_us)
+            wait_us = None
+            if expiry_us is not None:
+                wait_us = expiry_us - draft.now_us if expiry_us > draft.now_us else 1
         scope = scope_under(table, draft.key)
         return Denied(table.reason, table.name, scope, draft.left, wait_us, timed)

@@ -122,12 +122,6 @@ class Table:
         self.tenant_at: int = limit.per.index("tenant") if "tenant" in limit.per else -1
         self.pick: Callable[[Claim], object] | None = None if self.by_tenant else picker(limit)
 
-    def key(self, claim: Claim) -> object:
-        """Return the key of a claim's cell, without a check whether the claim names one."""
-        if self.by_tenant:
-            return claim.tenant
-        return "" if self.pick is None else self.pick(claim)
-
     def enter(self, key: object, scope: tuple[str, ...], terms: Terms) -> object:
         """Make a cell of the younger generation; return its key, which it may share with others."""
         if key in self.young:

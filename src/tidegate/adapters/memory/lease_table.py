@@ -78,7 +78,7 @@ class LeaseTable:
         if count > LOOKED_AT_MAX:
             return self._expiries[0] >> KEY_BITS if self._expiries else None
         hint = self._hints.get(table.name)
-        if hint is None or hint[:3] != (newest, count, self._moves):
+        if hint is None or hint[0] != newest or hint[1] != count or hint[2] != self._moves:
             expiry_us = min(
                 (lease.expires_us for lease in self.leases.values() if _holds(lease, table)),
                 default=None,

@@ -93,7 +93,8 @@ def look_closer(draft: Draft, table: Table, terms: Terms, key: object, units: in
             wait_us = -(-over // terms.drain)
         elif table.kind == WINDOW:
             wait_us = table.turns_us - draft.now_us
-        draft.refuse(table, key, wait_us, max(0, terms.ceiling - level) // terms.unit)
+        left = (terms.ceiling - level) // terms.unit if level < terms.ceiling else 0
+        draft.refuse(table, key, wait_us, left)
         return
     if level < terms.rule.near <= level + cost:
         draft.note(table, key, -over // terms.unit)
