@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tidegate import Capacity, Claim, Denied, Gate, Granted, RateLimit
 from tidegate.adapters.memory import cells, lease_table
 from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.limit import SlidingWindow
+from tidegate.errors import InvalidClaim
 from tidegate.testing import START_US, FakeClock
 
 PER_HOST = ("tenant", "host")
@@ -31,6 +34,28 @@ def test_refused_claims_do_not_use_up_the_keys_of_a_tenant(clock: FakeClock) -> 
         assert isinstance(gate.try_admit(claim), Denied)
     assert isinstance(gate.try_admit(Claim(tenant="x", host="i", take={"calls": 1})), Granted)
     assert overflowed(gate, "calls") == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"take": {"calls": 2, "nothing": 1}}, id="a resource without a limit"),
+        pytest.param({"take": {"calls": 2}, "hold": {"slots": 0}}, id="an amount below one"),
+        pytest.param({"take": {"calls": 2, "pages": 1}}, id="a scope that is not said"),
+    ],
+)
+def test_an_invalid_claim_takes_nothing(clock: FakeClock, wrong: dict[str, Any]) -> None:
+    limits = (
+        RateLimit("calls", units=5, period_s=60, per=("tenant",)),
+        RateLimit("pages", units=5, period_s=60, per=PER_HOST),
+        Capacity("slots", units=1),
+    )
+    gate = Gate(limits, clock=clock)
+    one = Claim(tenant="x", take={"calls": 1})
+    gate.try_admit(one)
+    with pytest.raises(InvalidClaim):
+        gate.try_admit(Claim(tenant="x", **wrong))
+    assert [state.remaining for state in gate.limits_touched(one)] == [4]
 
 
 def test_a_capacity_forgets_the_cells_that_are_empty_again(clock: FakeClock) -> None:

@@ -126,8 +126,9 @@ class MemoryAdmissionStore(MemoryRates):
                 return self._refusal(draft, draft.refused)
             self.write(draft)
             held = draft.held
-        token = self._token + 1
-        self._token = token
+        self._token += 1
+        # One object for all that keep it.
+        token: Any = self._token
         granted_id: GrantedId | None = None
         if claim_id is not None:
             if asked.attributes:
