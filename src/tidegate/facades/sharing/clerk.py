@@ -60,7 +60,9 @@ class Clerk:
     ) -> None:
         self.session, self._send, self._flush = session, send, flush
         self.resolver = Resolver(policy, session.now_us)
-        self.leasing = Leasing(now_us=session.now_us, give_back=self._return_tokens)
+        self.leasing = Leasing(
+            self, lock=session.lock, now_us=session.now_us, give_back=self._return_tokens
+        )
         self.leasing.bind(policy)
         session.expire = self.expire
         self._returns: Returns | None = None
@@ -96,14 +98,6 @@ class Clerk:
                     return
         if self.session.ask(question):
             self._send()
-
-    def spend(self, claim: Claim) -> Granted | None:
-        """Grant a claim from tokens of leased limits, at once; None if they do not suffice."""
-        with self.session.lock:
-            if not self.leasing.spend(claim):
-                return None
-        # What was drawn is ordered by no token, and has nothing to give back.
-        return Granted(0, claim, self, 0, 0)
 
     def again(self, question: Question) -> None:
         """Let a question travel."""

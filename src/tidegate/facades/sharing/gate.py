@@ -77,7 +77,7 @@ class SharedGate(SharedDesk, Guards):
         """
         member = self._members.present()
         if member is not None and not report and self._precheck is None:
-            granted = member.clerk.spend(claim)
+            granted = member.clerk.leasing.spend(claim)
             if granted is not None:
                 return granted
         if not self._members.is_down:
@@ -88,15 +88,14 @@ class SharedGate(SharedDesk, Guards):
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
     ) -> Decision:
         """Decide now, in one round trip to the store. See `AdmissionGate.try_admit`."""
-        loop = asyncio.get_running_loop()
-        member = self._members.of_loop(loop)
+        loop, member = self._members.here()
         clerk = member.clerk
         if self._precheck is not None:
             denied = self.precheck(claim)
             if denied is not None:
                 return denied
         if clerk.leasing.is_used and not report:
-            granted = clerk.spend(claim)
+            granted = clerk.leasing.spend(claim)
             if granted is not None:
                 return granted
         terms = terms_of(lease_s, holder, report)

@@ -7,6 +7,7 @@ time has come. Ordering between processes ends for such a limit: whoever has tok
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from msgspec.structs import replace
 from tidegate.domain.ask import Ask, Cell
 from tidegate.domain.batch import No
 from tidegate.domain.claim import Claim
+from tidegate.domain.decision import Granted
+from tidegate.domain.lease import LeaseOwner
 from tidegate.domain.limit import RateLimit
 from tidegate.domain.policy import Policy
 from tidegate.domain.rule import Rule
@@ -57,17 +60,24 @@ class Draft:
 
 
 class Leasing:
-    """The pools of one member; under the lock of its session.
+    """The pools of one member; under the lock of its session, but for `spend`.
 
     Args:
+        owner: Whose grants they are that are given from tokens.
+        lock: That of the session.
         now_us: The store's time.
         give_back: Puts units of a cell back into the store that were taken at an instant.
     """
 
     def __init__(
-        self, *, now_us: Callable[[], int], give_back: Callable[[Pool, int], None]
+        self,
+        owner: LeaseOwner,
+        *,
+        lock: threading.RLock,
+        now_us: Callable[[], int],
+        give_back: Callable[[Pool, int], None],
     ) -> None:
-        self._now_us, self._give_back = now_us, give_back
+        self._owner, self._lock, self._now_us, self._give_back = owner, lock, now_us, give_back
         self._pools: dict[Cell, Pool] = {}
         self._by_tenant: dict[str, dict[str, Pool]] = {}
         self._leased: dict[str, RateLimit] = {}
@@ -90,22 +100,24 @@ class Leasing:
             if len(policy.limits_on(limit.resource)) == 1 and limit.per in ((), ("tenant",))
         }
 
-    def spend(self, claim: Claim) -> bool:
-        """Take a claim of one leased resource from its pool; False if that is not possible.
+    def spend(self, claim: Claim) -> Granted | None:
+        """Grant a claim of one leased resource from its pool; None if that is not possible.
 
-        The quick way, for a claim that takes one thing and nothing else.
+        The quick way, for a claim that takes one thing and nothing else; it takes the lock itself.
         """
         take = claim.take
         if len(take) != 1 or claim.hold or claim.id is not None:
-            return False
-        for resource, units in take.items():
-            pools = self._by_tenant.get(resource)
-            pool = None if pools is None else pools.get(claim.tenant)
-            if pool is None or type(units) is not int or not 0 < units <= pool.tokens:
-                return False
-            pool.tokens -= units
-        self.spent += 1
-        return True
+            return None
+        with self._lock:
+            for resource, units in take.items():
+                pools = self._by_tenant.get(resource)
+                pool = None if pools is None else pools.get(claim.tenant)
+                if pool is None or type(units) is not int or not 0 < units <= pool.tokens:
+                    return None
+                pool.tokens -= units
+            self.spent += 1
+        # What was drawn is ordered by no token, and has nothing to give back.
+        return Granted(0, claim, self._owner, 0, 0)
 
     def draft(self, ask: Ask) -> Draft:
         """Take what is here of an ask, and let the rest of its leased rows draw for others, too."""
