@@ -112,7 +112,6 @@ class _Step:
         if isinstance(call, Admit):
             return self._admit(call)
         self._tally.settle()
-        self._tally.restart()
         return self._how[type(call)](call)
 
     def _admit(self, call: Admit) -> Answer:
@@ -125,7 +124,7 @@ class _Step:
         held = None if self.world.queues else self._tally.add(call)
         if held is not None:
             return Yes(self._granted(call, held))
-        self._tally.settle()
+        self._tally.leave(call)
         return self._decide(call)
 
     def _decide(self, call: Admit) -> Answer:
@@ -142,7 +141,6 @@ class _Step:
             pairs = zip(rows, verdict.costs, strict=True)
             levels = [risen(r.rule, aged(r.rule, r.level, self.now_us), cost) for r, cost in pairs]
         token = self._granted(call, self._take(call, rows, verdict.costs, levels))
-        self._tally.restart()
         if verdict.costs == list(call.rows[2::3]):
             return Yes(token)
         return Yes(token, tuple(verdict.costs))

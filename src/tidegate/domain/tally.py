@@ -33,8 +33,8 @@ class _Slot:
 class Tally:
     """What one batch adds to plain cells, and the world is not told of yet.
 
-    The world has to be told, by `settle`, before anybody else looks at levels; who changes them
-    calls `restart` afterwards.
+    The world has to be told, by `leave` or `settle`, before anybody else looks at these levels or
+    changes them.
     """
 
     def __init__(self, world: World, batch: Batch, now_us: int) -> None:
@@ -66,19 +66,25 @@ class Tally:
                 holds = True
         return self._hold(call) if holds else {}
 
-    def settle(self) -> None:
-        """Tell the world."""
-        levels, dirty, cells = self._world.levels, self._world.dirty, self._batch.cells
-        for index, slot in self._slots.items():
-            if slot.amount != slot.before:
-                cell = cells[index]
-                levels[cell] = Level(slot.amount, slot.at_us, (), slot.unit)
-                dirty[cell] = slot.rule
-                slot.before = slot.amount
+    def leave(self, call: Admit) -> None:
+        """Leave the cells of a claim to others, and tell the world of them."""
+        for index in call.rows[::3]:
+            self._leave(index)
+        for _, _, siblings in call.cohorts:
+            for index in siblings[::2]:
+                self._leave(index)
 
-    def restart(self) -> None:
-        """Look at levels anew: somebody else has changed them."""
-        self._slots.clear()
+    def settle(self) -> None:
+        """Leave all cells to others."""
+        for index in list(self._slots):
+            self._leave(index)
+
+    def _leave(self, index: int) -> None:
+        slot = self._slots.pop(index, None)
+        if slot is not None and slot.amount != slot.before:
+            cell = self._batch.cells[index]
+            self._world.levels[cell] = Level(slot.amount, slot.at_us, (), slot.unit)
+            self._world.dirty[cell] = slot.rule
 
     def _slot(self, cell: int, index: int) -> _Slot:
         rule = self._batch.rules[index]
