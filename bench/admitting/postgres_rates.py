@@ -58,7 +58,7 @@ def measure(effort: Effort, servers: Servers) -> list[Row]:
 
 
 async def forget_others(url: str) -> None:
-    """Let the store take back what earlier gates held: for that it is read twice, and rolled back."""
+    """Let the store take back what earlier gates held; for that it rolls back, and reads again."""
     await asyncio.sleep(MEMBER_TTL_US / 1e6 + 1)
     async with hot_claims(url).open(1) as (claim,):
         await claim()
