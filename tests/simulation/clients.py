@@ -10,7 +10,7 @@ from tests.simulation.scene import SECOND_US, Process, Store, Time
 from tidegate.domain.admission import Level, aged, spent
 from tidegate.domain.ask import Cell
 from tidegate.domain.claim import Claim
-from tidegate.domain.decision import Granted
+from tidegate.domain.decision import Denied, Granted
 from tidegate.domain.policy import Policy
 from tidegate.domain.rule import STOCK
 from tidegate.errors import AdmissionDenied, TidegateError
@@ -101,6 +101,7 @@ class Client:
                 self._time.now_us / 1e6,
                 carry=self._process.kick,
                 count=lambda denied: denied,
+                without=lambda: Denied("store_unavailable"),
             )
         except TidegateError as error:
             self._done(error.code)
@@ -116,7 +117,7 @@ class Client:
             return
         wait_s = turn.poll(self._time.now_us / 1e6)
         if wait_s is not None:
-            self._time.after(max(1_000, min(round(wait_s * 1e6), SECOND_US)), self._look)
+            self._time.after(max(1_000, round(min(wait_s, 1.0) * 1e6)), self._look)
             return
         try:
             lease = turn.result()

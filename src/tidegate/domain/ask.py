@@ -10,6 +10,9 @@ from tidegate.domain.limit import DEFAULT_PARTITION, SCOPE_FIELDS, Capacity, Lim
 from tidegate.domain.rule import STOCK, Rule
 from tidegate.errors import InvalidClaim
 
+SCOPE_LENGTH_MAX = 1_000
+"""Of one part of a scope. Hosts have up to 253 characters; cells keep what tenants send."""
+
 
 class Cell(msgspec.Struct, frozen=True, gc=False):
     """The address of one level: a limit, and the claim's values of what the limit is `per`.
@@ -67,8 +70,10 @@ def scope_of(limit: Limit, claim: Claim) -> tuple[str, ...]:
     for field in limit.per:
         known = field in SCOPE_FIELDS
         value = getattr(claim, field) if known else claim.attributes.get(field)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not 0 < len(value) <= SCOPE_LENGTH_MAX:
             where = field if known else f"attributes.{field}"
-            raise InvalidClaim(where, value, f"a text: {limit.name} is per {field}")
+            said = value[:20] + "..." if isinstance(value, str) and value else value
+            allowed = f"1..{SCOPE_LENGTH_MAX} characters: {limit.name} is per {field}"
+            raise InvalidClaim(where, said, allowed)
         values.append(value)
     return tuple(values)

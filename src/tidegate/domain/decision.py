@@ -26,7 +26,8 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
 
     `units` is the most that can be had at once, `remaining` what is left of it now. `reset_us` is
     when it is whole again if nothing more is taken; None for capacities, which holders give back.
-    `window_us` is in how long `units` come back once they are spent; None for capacities.
+    `window_us` is in how long `units` come back once they are spent; None for capacities. A
+    `shadow` refuses nothing.
     """
 
     name: str
@@ -36,6 +37,7 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     remaining: int
     reset_us: int | None
     window_us: int | None = None
+    shadow: bool = False
 
 
 class Granted(Lease, gc=False, eq=False):

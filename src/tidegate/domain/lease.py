@@ -82,6 +82,11 @@ class Lease(msgspec.Struct, gc=False, eq=False):
         """When the lease ends by itself, in microseconds since the epoch."""
         return (self.renewed_us or self.granted_us) + self.lease_us
 
+    @property
+    def can_be_lost(self) -> bool:
+        """Whether it holds anything that comes back by itself, or an id that others may end."""
+        return bool(self.rows) or self.claim.id is not None
+
     def release(self, outcome: Outcome = "success") -> bool:
         """Give the held units back; False if they were given back or reclaimed before."""
         return self.owner.release(self, outcome)

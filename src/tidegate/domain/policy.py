@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tidegate.domain import rows
 from tidegate.domain.ask import Ask, scope_of
-from tidegate.domain.claim import Claim
+from tidegate.domain.claim import PRIORITY_MAX, Claim
 from tidegate.domain.lease import LeaseRecord
 from tidegate.domain.limit import DEFAULT_PARTITION, Capacity, Limit, Quota
 from tidegate.domain.overrides import Override, Overrides, Pattern
@@ -20,6 +20,8 @@ from tidegate.domain.rule import Rule, cohort_rule, rule_of
 from tidegate.errors import InvalidClaim, InvalidLimit
 
 ID_LENGTH_MAX = 200
+UNITS_MAX = 2**53
+"""Scripts of stores count in numbers that are exact up to here."""
 WEIGHT_MAX = 1_000_000
 NEVER_US = 2**53
 RULES_MAX = 100_000
@@ -192,6 +194,8 @@ class Policy:
                 the limit can ever grant, a scope the claim says nothing about, a bad id.
         """
         self.check_id(claim)
+        if type(claim.priority) is not int or not 0 <= claim.priority <= PRIORITY_MAX:
+            raise InvalidClaim("priority", claim.priority, f"0..{PRIORITY_MAX}")
         touched = rows.Rows(self, claim, now_us)
         for field, amounts in (("take", claim.take), ("hold", claim.hold)):
             for resource, units in amounts.items():
@@ -228,13 +232,17 @@ class Policy:
         return touched.ask(0, "")
 
     def one(self, name: str, claim: Claim, units: int, now_us: int) -> Ask:
-        """Resolve `units` of the one limit of this name, whether or not it could grant them.
+        """Resolve `units` that one limit is to have used, whether or not it could grant them.
 
         Raises:
-            InvalidClaim: there is no such limit, or the claim does not say its scope.
+            InvalidClaim: there is no such limit, or it is a capacity, which its leases use; the
+                claim does not say its scope; no integer from 0 to 2**53.
         """
-        if name not in self._by_name:
-            raise InvalidClaim("limit", name, " | ".join(sorted(self._by_name)) or "no limit")
+        if name not in self._by_name or isinstance(self._by_name[name], Capacity):
+            timed = [limit.name for limit in self.limits if not isinstance(limit, Capacity)]
+            raise InvalidClaim("limit", name, " | ".join(sorted(timed)) or "no limit")
+        if type(units) is not int or not 0 <= units <= UNITS_MAX:
+            raise InvalidClaim("units", units, f"0..{UNITS_MAX}")
         touched = rows.Rows(self, claim, now_us)
         touched.add(self._by_name[name], units, None)
         return touched.ask(0, "")

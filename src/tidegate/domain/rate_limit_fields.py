@@ -55,6 +55,8 @@ PARTITION_BYTES = 12
 def limit_fields(states: Iterable[LimitState], *, partition_keys: bool = False) -> dict[str, str]:
     """Return `RateLimit` and `RateLimit-Policy`, or nothing where there is no limit to tell of.
 
+    Shadows are not told of: nobody should slow down for them.
+
     Args:
         states: How the limits stand, the ones that the request was counted by.
         partition_keys: Also say `pk`, by which a client can tell one scope from another: the first
@@ -63,6 +65,7 @@ def limit_fields(states: Iterable[LimitState], *, partition_keys: bool = False) 
     listed = [
         (_string(state.name), _partition(state.scope) if partition_keys else "", state)
         for state in states
+        if not state.shadow
     ]
     if not listed:
         return {}
@@ -77,7 +80,8 @@ def legacy_fields(states: Iterable[LimitState]) -> dict[str, str]:
 
     `-Reset` is in whole seconds from now, and left out for capacities.
     """
-    nearest = min(states, key=lambda state: state.remaining / state.units, default=None)
+    told = (state for state in states if not state.shadow)
+    nearest = min(told, key=lambda state: state.remaining / state.units, default=None)
     if nearest is None:
         return {}
     fields = {

@@ -93,9 +93,8 @@ class AdmissionGate(Guards, Limiters):
     @property
     def releases(self) -> Counter[str]:
         """How work under leases ended since the start, by outcome."""
-        counted = (name.partition("released:") for name in self._inspect.counted())
-        outcomes = [outcome for before, mark, outcome in counted if mark and not before]
-        return +Counter({name: self.counted[f"released:{name}"] for name in outcomes})
+        counted = self.counted.items()
+        return +Counter({n[9:]: count for n, count in counted if n.startswith("released:")})
 
     @property
     def counted(self) -> Mapping[str, int]:
@@ -109,8 +108,7 @@ class AdmissionGate(Guards, Limiters):
     def change_policy(self, change: Callable[[Policy], Policy]) -> None:
         """Swap the limits for what `change` makes of those in force; no other swap is lost."""
         with self._changing:
-            policy = change(self.policy)
-            if policy is self.policy:
+            if (policy := change(self.policy)) is self.policy:
                 return
             self._desk.policy = policy
             self._store.bind(policy)
@@ -147,7 +145,6 @@ class AdmissionGate(Guards, Limiters):
         Raises:
             InvalidClaim: the claim names what no limit knows, or amounts no limit can grant.
             ClaimIdReused: the claim's id was granted for another claim.
-            StoreUnavailable: outcome unknown.
         """
         return self._admit_slowly(claim, lease_s, holder, report)
 
@@ -158,6 +155,10 @@ class AdmissionGate(Guards, Limiters):
     def limits(self, claim: Claim) -> list[LimitState]:
         """Return how each limit stands whose scope the claim's attributes name."""
         return self._inspect.limits(claim, every=True)
+
+    async def limits_soon(self, claim: Claim) -> list[LimitState]:
+        """Do what `limits` does, for tasks: it never blocks their loop."""
+        return self.limits(claim)
 
     def limits_touched(self, claim: Claim) -> list[LimitState]:
         """Return how each limit stands that the claim takes from or holds."""

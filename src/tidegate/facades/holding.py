@@ -59,8 +59,9 @@ class AsyncHold:
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
         loop = asyncio.get_running_loop()
-        self._gate.watch(granted, lambda: loop.call_soon_threadsafe(self._lose))
-        self._arm(loop)
+        if granted.can_be_lost:
+            self._gate.watch(granted, lambda: loop.call_soon_threadsafe(self._lose))
+            self._arm(loop)
         return granted
 
     async def __aexit__(
@@ -139,7 +140,8 @@ class SyncHold:
             turn.abandon()
             raise
         self._lease = turn.result()
-        self._gate.renewals.keep(self._lease.id, self._terms.lease_s)
+        if self._lease.can_be_lost:
+            self._gate.renewals.keep(self._lease.id, self._terms.lease_s)
         return self._lease
 
     def __exit__(

@@ -141,4 +141,5 @@ class MemoryInspection:
             remaining=remaining(row.rule, level, now_us),
             reset_us=reset(row.rule, level, now_us),
             window_us=row.rule.window_us,
+            shadow=row.rule.shadow,
         )

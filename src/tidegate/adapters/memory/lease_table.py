@@ -76,6 +76,7 @@ class LeaseTable:
         """
         count = len(self.leases)
         if count > LOOKED_AT_MAX:
+            self._sort()
             return self._expiries[0] >> KEY_BITS if self._expiries else None
         hint = self._hints.get(table.name)
         if hint is None or hint[0] != newest or hint[1] != count or hint[2] != self._moves:
@@ -94,15 +95,7 @@ class LeaseTable:
 
     def expire(self, now_us: int) -> Iterator[Granted]:
         """Remove and return leases that have expired, one by one."""
-        newest = self._sorted_to
-        for token in reversed(self.leases):
-            if token < 0:
-                continue
-            if token <= self._sorted_to:
-                break
-            newest = max(newest, token)
-            self._push(token, self.leases[token])
-        self._sorted_to = newest
+        self._sort()
         while self._expiries and self._expiries[0] >> KEY_BITS <= now_us:
             lease = self.leases.get(_key(heapq.heappop(self._expiries)))
             if lease is not None and lease.expires_us <= now_us:
@@ -114,6 +107,18 @@ class LeaseTable:
         if not self.leases:
             return now_us + SETTLE_US
         return min(self._expiries[0] >> KEY_BITS, now_us + SETTLE_US)
+
+    def _sort(self) -> None:
+        """Put what is new since the last time in order of its expiry."""
+        newest = self._sorted_to
+        for token in reversed(self.leases):
+            if token < 0:
+                continue
+            if token <= self._sorted_to:
+                break
+            newest = max(newest, token)
+            self._push(token, self.leases[token])
+        self._sorted_to = newest
 
     def _push(self, key: int, lease: Granted) -> None:
         heapq.heappush(self._expiries, _entry(key, lease))

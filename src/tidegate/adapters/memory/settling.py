@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tidegate.adapters.memory.cells import Table, key_of
 from tidegate.adapters.memory.records import Held
@@ -14,7 +15,7 @@ from tidegate.domain.lease import Lease, LeaseOwner, LeaseRecord
 from tidegate.errors import InvalidClaim
 
 
-def adjust(tables: Tables, lease: Lease, actual: Mapping[str, int], now_us: int) -> None:
+def adjust(tables: Tables, lease: Lease, actual: Mapping[str, Any], now_us: int) -> None:
     """Bring what the lease took to the amounts really used: put back, or charge on top.
 
     Raises:

@@ -57,10 +57,16 @@ class Door:
             )
             lease = await stack.enter_async_context(hold)
         except AdmissionDenied as refused:
-            return replace(refused.denied, limits=_report(gate, claim))
+            return replace(refused.denied, limits=await self._told(claim))
         except StoreUnavailable:
             return CLOSED
-        return _kept(replace(lease, limits=_report(gate, claim)), stack)
+        return _kept(replace(lease, limits=await self._told(claim)), stack)
+
+    async def _told(self, claim: Claim) -> tuple[LimitState, ...]:
+        try:
+            return _touched(await self.gate.limits_soon(claim), claim)
+        except StoreUnavailable:
+            return ()
 
     def enter_sync(self, claim: Claim, stack: ExitStack) -> Decision:
         """Do what `enter` does, for threads: blocks while it waits."""
@@ -100,8 +106,11 @@ def _release(
 
 def _report(gate: AdmissionGate, claim: Claim) -> tuple[LimitState, ...]:
     try:
-        states = gate.limits(claim)
+        return _touched(gate.limits(claim), claim)
     except StoreUnavailable:
         return ()
+
+
+def _touched(states: list[LimitState], claim: Claim) -> tuple[LimitState, ...]:
     touched = {*claim.take, *claim.hold}
     return tuple(state for state in states if state.resource in touched)

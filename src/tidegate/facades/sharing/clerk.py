@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from tidegate.domain.batch import (
     Adjust,
-    Adopt,
     Answer,
     Call,
     Done,
@@ -28,13 +27,15 @@ from tidegate.facades.sharing.outbox import (
     Request,
     Returns,
     cell_name,
-    flat_held,
     ignored,
 )
 from tidegate.facades.sharing.questions import Question, Terms
 from tidegate.facades.sharing.resolver import Resolver
 from tidegate.facades.sharing.session import Session
-from tidegate.facades.sharing.wording import check_actual, digest_of, held_by, id_of
+from tidegate.facades.sharing.wording import check_actual, digest_of, id_of
+
+EXPIRED_MAX = 10_000
+"""Expired leases that are kept until somebody asks for them."""
 
 Heard = Callable[[Decision | TidegateError], object]
 
@@ -46,19 +47,11 @@ class Clerk:
 
     Args:
         policy: The limits in force at first.
-        send: Gets the wire going after something was asked.
-        flush: Carries it, where callers do that themselves.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        policy: Policy,
-        *,
-        send: Callable[[], None],
-        flush: Callable[[], None],
-    ) -> None:
-        self.session, self._send, self._flush = session, send, flush
+    def __init__(self, session: Session, policy: Policy) -> None:
+        self.session = session
+        self.be_carried(lambda: None, lambda: None)
         self.resolver = Resolver(policy, session.now_us)
         self.leasing = Leasing(
             self, lock=session.lock, now_us=session.now_us, give_back=self._return_tokens
@@ -69,7 +62,11 @@ class Clerk:
         self.granted = 0
         self.released: Counter[str] = Counter()
         self.shadowed: Counter[str] = Counter()
-        self.expired: list[LeaseRecord] = []
+        self.expired: deque[LeaseRecord] = deque(maxlen=EXPIRED_MAX)
+
+    def be_carried(self, send: Callable[[], None], flush: Callable[[], None]) -> None:
+        """Say who carries: `send` gets the wire going, `flush` carries where callers do that."""
+        self._send, self._flush = send, flush
 
     @property
     def policy(self) -> Policy:
@@ -79,8 +76,9 @@ class Clerk:
     def set_policy(self, policy: Policy) -> None:
         """Put other limits in force."""
         with self.session.lock:
-            self.resolver = Resolver(policy, self.session.now_us)
+            # What was drawn goes back by the rules it was drawn under.
             self.leasing.bind(policy)
+            self.resolver = Resolver(policy, self.session.now_us)
 
     @property
     def lease_prefix(self) -> str:
@@ -91,7 +89,8 @@ class Clerk:
         """Ask for a claim. Raises InvalidClaim."""
         plan = self.resolver.plan(claim)
         is_plain = claim.id is None and not terms.report and not terms.ticket
-        question = Question(self, claim, terms, heard, plan, plan.ask, is_plain)
+        digest = "" if claim.id is None else digest_of(claim)
+        question = Question(self, claim, terms, heard, plan, plan.ask, is_plain, digest)
         if self.leasing.is_used:
             with self.session.lock:
                 if question.is_answered_here():
@@ -108,7 +107,8 @@ class Clerk:
         """Give back what a lease holds; False if it was not live here."""
         with self.session.lock:
             kept = self.session.holdings.pop(lease)
-            if kept is None and not lease.known_as:
+            if kept is None and not (lease.known_as and lease.claim.id is not None):
+                # A grant that was told again may be another process's: it is ended by its id.
                 return False
             self.give_back(kept or lease)
             self.released[outcome] += 1
@@ -128,6 +128,14 @@ class Clerk:
                     self._send()
             returns.add(lease.rows)
 
+    def give_up_all(self) -> None:
+        """Give back everything, and tell the holders, whose bodies may go on no longer."""
+        with self.session.lock:
+            for lease in self.session.holdings.all():
+                self.session.holdings.drop(lease)
+                self.give_back(lease)
+                self.released["cancelled"] += 1
+
     def settle(self, lease: Lease, actual: Mapping[str, int]) -> bool:
         """Replace the amounts a lease took by those really used; False if that was done before."""
         check_actual(lease.claim, actual)
@@ -140,14 +148,17 @@ class Clerk:
         self._flush()
         return True
 
-    def void(self, lease: Lease) -> None:
-        """Take back a grant whose holder never heard of it, with all it took; free its id."""
+    def void(self, lease: Lease, drawn: Collection[str] = ()) -> None:
+        """Take back a grant whose holder never heard of it, with all it took; free its id.
+
+        What it took of resources that were `drawn` is accounted for already.
+        """
         with self.session.lock:
             kept = self.session.holdings.pop(lease)
             if lease.claim.id is not None:
                 self._void_id(lease)
                 return
-            self._refund(lease)
+            self._refund(lease, drawn)
             if kept is not None:
                 self.give_back(kept)
 
@@ -172,10 +183,10 @@ class Clerk:
             )
         )
 
-    def _refund(self, lease: Lease) -> None:
+    def _refund(self, lease: Lease, drawn: Collection[str] = ()) -> None:
         if not lease.settled:
             lease.settled = True
-            self._adjust(lease, {r: -n for r, n in lease.claim.take.items()})
+            self._adjust(lease, {r: -n for r, n in lease.claim.take.items() if r not in drawn})
 
     def renew(self, lease: Lease, lease_us: int) -> int:
         """Move a lease's expiry; nothing travels but, with the next batch, the claim's id.
@@ -204,39 +215,6 @@ class Clerk:
                 self.expired.append(lease.record())
                 self.give_back(lease)
 
-    def adopt(self, record: LeaseRecord) -> None:
-        """Hold what a lease of an earlier process holds, even above the ceiling. Idempotent."""
-        with self.session.lock:
-            if self.session.holdings.find(record.id) is not None:
-                return
-            ask = self.policy.holding(record, self.session.now_us())
-            held = held_by(ask, None)
-            now_us = self.session.now_us()
-            lease = Granted(
-                record.fencing_token,
-                record.claim,
-                self,
-                now_us,
-                record.expires_us - now_us,
-                record.holder,
-                held,
-                known_as=record.id,
-            )
-            self.session.holdings.add(lease)
-
-        def calls(naming: Naming) -> Sequence[Call]:
-            return (
-                Adopt(
-                    flat_held(naming, held),
-                    id_of(record.claim),
-                    digest_of(record.claim),
-                    record.fencing_token,
-                    lease.lease_us,
-                ),
-            )
-
-        self.tell(calls)
-
     def _adjust(self, lease: Lease, deltas: Mapping[str, int]) -> None:
         def calls(naming: Naming) -> Sequence[Call]:
             now_us = self.session.now_us()
@@ -252,17 +230,19 @@ class Clerk:
             return found
 
         if any(deltas.values()):
-            self.tell(calls)
+            # To charge twice does less harm than to give back twice.
+            self.tell(calls, again=min(deltas.values()) >= 0)
 
     def _return_tokens(self, pool: Pool, units: int) -> None:
         """Put tokens back that were drawn and not spent."""
+        policy = self.policy
 
         def calls(naming: Naming) -> Sequence[Call]:
-            rule = self.policy.rule(pool.cell.limit, pool.cell.scope, self.session.now_us())
+            rule = policy.rule(pool.cell.limit, pool.cell.scope, naming.now_us)
             cell = naming.cell(cell_name(pool.cell))
             return (Adjust(cell, naming.rule(rule), -units, pool.drawn_us),)
 
-        self.tell(calls)
+        self.tell(calls, again=False)
 
     def _touch(self, lease: Granted, claim_id: str, lease_us: int) -> None:
         def answered(answers: Sequence[Answer]) -> None:
@@ -280,9 +260,11 @@ class Clerk:
             quietly=True,
         )
 
-    def tell(self, calls: Callable[[Naming], Sequence[Call]]) -> None:
-        """Ask for what must happen even though nobody waits for it."""
-        self.ask(Request(calls=calls, answered=ignored, failed=ignored, late=ignored, must=True))
+    def tell(self, calls: Callable[[Naming], Sequence[Call]], *, again: bool = True) -> None:
+        """Ask for what must happen even though nobody waits for it. See `Request` for `again`."""
+        request = Request(calls=calls, answered=ignored, failed=ignored, late=ignored, must=True)
+        request.again = again
+        self.ask(request)
 
     def ask(self, request: Asked, *, quietly: bool = False) -> None:
         """Let a request travel; `quietly` with the next batch that travels anyway."""

@@ -6,6 +6,8 @@ trip; leases are those of this process, and cost none.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,8 +16,9 @@ from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied, LimitState
 from tidegate.domain.lease import LEASE_S, Lease, LeaseRecord, Outcome, lease_us_of
 from tidegate.domain.policy import Policy, taken_quotas
-from tidegate.errors import LeaseLost, LeaseUnknown, TidegateError
+from tidegate.errors import LeaseLost, LeaseUnknown, StoreUnavailable, TidegateError
 from tidegate.facades.desk import Precheck
+from tidegate.facades.sharing.adopting import adopt
 from tidegate.facades.sharing.member import Member
 from tidegate.facades.sharing.members import Members
 from tidegate.facades.sharing.operators import look, write
@@ -42,6 +45,23 @@ class SharedDesk:
         """Return how each limit stands whose scope the claim names; blocks for a round trip."""
         member = self._members.of_threads()
         seen = self._look(lambda: self.policy.overview(claim, member.session.now_us()))
+        return list(seen.states(self.policy))
+
+    async def limits_soon(self, claim: Claim) -> list[LimitState]:
+        """Return what `limits` does, for tasks: it waits for one round trip."""
+        loop, member = self._members.here()
+        answer: asyncio.Future[Any] = loop.create_future()
+
+        def heard(seen: Seen | TidegateError) -> None:
+            if not answer.done():
+                answer.set_result(seen)
+
+        if member.is_down:
+            raise StoreUnavailable("nobody can say how limits stand")
+        look(member.clerk, lambda: self.policy.overview(claim, member.session.now_us()), heard)
+        seen = await answer
+        if isinstance(seen, TidegateError):
+            raise seen
         return list(seen.states(self.policy))
 
     def limits_touched(self, claim: Claim) -> list[LimitState]:
@@ -92,7 +112,7 @@ class SharedDesk:
     def adopt(self, record: LeaseRecord) -> None:
         """Hold what a lease of an earlier process holds, even above the ceiling."""
         member = self._members.of_threads()
-        member.clerk.adopt(record)
+        adopt(member.clerk, record)
         member.kick()
 
     def set_used(self, limit: str, claim: Claim, units: int) -> None:
@@ -140,8 +160,14 @@ class SharedDesk:
 def blocking(member: Member, ask: Callable[[Callable[[Any], None]], None]) -> Any:
     """Ask, carry until it is answered, and return the answer or raise it."""
     heard: list[Any] = []
-    ask(heard.append)
-    member.carry_until(lambda: bool(heard))
+    answered = threading.Event()
+
+    def hear(answer: Any) -> None:
+        heard.append(answer)
+        answered.set()
+
+    ask(hear)
+    member.carry_until(answered)
     if isinstance(heard[0], TidegateError):
         raise heard[0]
     return heard[0]

@@ -8,21 +8,20 @@ so, and from then on at once, until it answers again.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
 from tidegate.domain.batch import Batch
 from tidegate.errors import StoreUnavailable, TidegateError
 from tidegate.facades.sharing.clerk import Clerk
+from tidegate.facades.sharing.outbox import known_error
 from tidegate.facades.sharing.session import Session
 from tidegate.ports.shared_store import BlockingStore, SharedStore
 
 TICK_S = 0.05
-BACKOFF_MAX_S = 1.0
-
-_log = logging.getLogger(__name__)
+RETRY_S = 0.1
+"""How long a task waits before it tries the store again."""
 
 
 class Breaker:
@@ -51,7 +50,11 @@ class Breaker:
 
 
 class AsyncDriver:
-    """Carries for the tasks of one event loop."""
+    """Carries for the tasks of one event loop.
+
+    A loop that ends in an orderly way closes the asynchronous generators that were begun in it: by
+    one of them this learns of the end while there still is a loop to say the last things in.
+    """
 
     def __init__(self, session: Session, store: SharedStore, breaker: Breaker) -> None:
         self._session, self._store, self.breaker = session, store, breaker
@@ -60,6 +63,9 @@ class AsyncDriver:
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connected = False
+        self._end = self._until_the_end()
+        with suppress(StopIteration):
+            self._end.__anext__().send(None)
 
     def kick(self) -> None:
         """Get the wire going; from any thread."""
@@ -74,20 +80,26 @@ class AsyncDriver:
 
     async def close(self, clerk: Clerk) -> None:
         """Give back everything, as far as the store can be told, and let go of it."""
-        for lease in clerk.session.holdings.all():
-            clerk.release(lease, "cancelled")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                while self._session.has_work and not self.breaker.down:
-                    self._start()
-                    await asyncio.sleep(0.001)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._store.close()
+        clerk.give_up_all()
+        await self._end.aclose()
+        self._session.given_up(StoreUnavailable("the gate was closed"))
+
+    async def _until_the_end(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    while self._session.has_work and not self.breaker.down:
+                        self._start()
+                        await asyncio.sleep(0.001)
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            await self._store.close()
 
     def _start(self) -> None:
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._carry())
         self._work.set()
 
@@ -101,10 +113,14 @@ class AsyncDriver:
                         await self._store.connect()
                         self._connected = True
                     reply = await self._store.apply(batch)
+                except TidegateError as error:
+                    self._connected = False
+                    await self._failed(error)
+                    continue
                 except Exception as error:
                     # Whatever it was: those who wait must hear of it, and the next batch must go.
                     self._connected = False
-                    await self._failed(_known(error))
+                    self._session.poisoned(batch, known_error(error))
                     continue
                 self.breaker.succeeded()
                 self._session.took(batch, reply)
@@ -123,7 +139,7 @@ class AsyncDriver:
     async def _failed(self, error: TidegateError) -> None:
         if self.breaker.failed() or not isinstance(error, StoreUnavailable):
             self._session.given_up(error)
-        await asyncio.sleep(BACKOFF_MAX_S / 10)
+        await asyncio.sleep(RETRY_S)
 
 
 class SyncDriver:
@@ -138,19 +154,39 @@ class SyncDriver:
     def kick(self) -> None:
         """Leave it to whoever waits for an answer, or to the pulse."""
 
-    def carry(self, done: Callable[[], bool] = lambda: False) -> None:
+    def carry(self, done: Callable[[], bool]) -> None:
         """Carry until there is nothing left to carry, or `done`."""
         while self._session.has_work and not done():
             if self._carrier == threading.get_ident():
                 # What an answer brings about travels after it.
                 return
-            with self._wire:
-                self._carrier = threading.get_ident()
-                try:
-                    if not done() and not self._carry_once():
-                        return
-                finally:
-                    self._carrier = 0
+            # Whoever has it may be waiting for a store that does not answer.
+            if not self._wire.acquire(timeout=TICK_S):
+                return
+            self._carrier = threading.get_ident()
+            try:
+                if not done() and not self._carry_once():
+                    return
+            finally:
+                self._carrier = 0
+                self._wire.release()
+
+    def carry_next(self) -> None:
+        """Carry the next batch, which has what was asked last unless there is a crowd.
+
+        Not while the store is down: then it is the pulse's to try it.
+        """
+        if self.breaker.down or self._carrier == threading.get_ident():
+            return
+        if not self._wire.acquire(timeout=TICK_S):
+            return
+        self._carrier = threading.get_ident()
+        try:
+            if self._session.has_work:
+                self._carry_once()
+        finally:
+            self._carrier = 0
+            self._wire.release()
 
     def pulse(self) -> None:
         """Carry one batch, unless somebody else is at it."""
@@ -174,11 +210,14 @@ class SyncDriver:
                 self._store.connect()
                 self._connected = True
             reply = self._store.apply(batch)
-        except Exception as failure:
-            error = _known(failure)
+        except TidegateError as error:
             self._connected = False
             if self.breaker.failed() or not isinstance(error, StoreUnavailable):
                 self._session.given_up(error)
+            return False
+        except Exception as error:
+            self._connected = False
+            self._session.poisoned(batch, known_error(error))
             return False
         self.breaker.succeeded()
         self._session.replied(batch, reply)
@@ -186,16 +225,8 @@ class SyncDriver:
 
     def close(self, clerk: Clerk) -> None:
         """Give back everything, as far as the store can be told, and let go of it."""
-        for lease in clerk.session.holdings.all():
-            clerk.release(lease, "cancelled")
-        self.carry()
+        clerk.give_up_all()
+        self.carry(lambda: self.breaker.down)
+        self._session.given_up(StoreUnavailable("the gate was closed"))
         with self._wire:
             self._store.close()
-
-
-def _known(error: Exception) -> TidegateError:
-    """Return an error that callers expect; what a store should not have raised is logged."""
-    if isinstance(error, TidegateError):
-        return error
-    _log.error("the store failed as it should not", exc_info=error)
-    return StoreUnavailable(f"the store failed: {type(error).__name__}")

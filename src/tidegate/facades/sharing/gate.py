@@ -75,14 +75,17 @@ class SharedGate(SharedDesk, Guards):
         Raises:
             WouldBlock: the store has to be asked: use `admit`, or `admit_sync` in threads.
         """
+        denied = self.precheck(claim)
+        if denied is not None:
+            return denied
         member = self._members.present()
-        if member is not None and not report and self._precheck is None:
+        if member is not None and not report:
             granted = member.clerk.leasing.spend(claim)
             if granted is not None:
                 return granted
         if not self._members.is_down:
             raise WouldBlock("this store is asked over the network: use admit, or admit_sync")
-        return self._members.without_store(claim, lease_s, holder, report)
+        return self._count(self._members.without_store(claim, lease_s, holder, report))
 
     async def admit(
         self, claim: Claim, *, lease_s: float = LEASE_S, holder: str = "", report: bool = False
@@ -151,11 +154,21 @@ class SharedGate(SharedDesk, Guards):
         if denied is not None:
             raise AdmissionDenied(denied)
         member = self._members.current()
+
+        def without() -> Decision:
+            return self._members.without_store(claim, terms.lease_s, terms.holder, False)
+
         if member.is_down:
-            decision = self._members.without_store(claim, terms.lease_s, terms.holder, False)
-            return Answered(decision, self._count)
+            return Answered(without(), self._count)
         return SharedTurn(
-            member.lanes, claim, terms, wake, now_s, carry=member.carry, count=self._count_denied
+            member.lanes,
+            claim,
+            terms,
+            wake,
+            now_s,
+            carry=member.carry,
+            count=self._count_denied,
+            without=without,
         )
 
     def watch(self, lease: Lease, lost: Callable[[], object]) -> None:

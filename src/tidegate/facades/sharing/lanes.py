@@ -8,6 +8,7 @@ for each lane, and nobody is woken in vain. A process that dies takes its ticket
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from tidegate.domain.ask import Cell
 from tidegate.domain.batch import Leave
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted
-from tidegate.errors import InvalidClaim, TidegateError
+from tidegate.errors import TidegateError
 from tidegate.facades.sharing.clerk import Clerk
 from tidegate.facades.sharing.outbox import cell_name
 from tidegate.facades.sharing.questions import Terms
@@ -77,6 +78,8 @@ class Lanes:
         self._lanes: dict[Place, Lane] = {}
         self._order = 0
         self._count = 0
+        self._to_ask: deque[Lane] = deque()
+        self._is_asking = False
 
     def __len__(self) -> int:
         return self._count
@@ -103,12 +106,26 @@ class Lanes:
                 self._answer(waiting, Denied("exhausted", QUEUE))
             return waiting
 
-    def leave(self, waiting: Waiting) -> None:
-        """Give up. An answer that comes later is undone."""
+    def leave(self, waiting: Waiting) -> Decision | TidegateError | None:
+        """Give up, unless there is an answer by now: return it. One that comes later is undone."""
         with self._clerk.session.lock:
-            waiting.gone = True
-            if waiting.lane is not None:
-                self._take_out(waiting)
+            if waiting.answer is None:
+                waiting.gone = True
+                if waiting.lane is not None:
+                    self._take_out(waiting)
+            return waiting.answer
+
+    def fail(self, answer: Decision | TidegateError) -> None:
+        """Answer everybody who waits: the store cannot be had, or the gate is closed."""
+        with self._clerk.session.lock:
+            for lane in list(self._lanes.values()):
+                for waiting in list(lane.waiting):
+                    waiting.lane = None
+                    self._answer(waiting, answer)
+                if lane.ticket:
+                    self._give_up(lane)
+            self._lanes.clear()
+            self._count = 0
 
     def poke(self) -> None:
         """Ask again for the first of each lane: there may be room, or a message was lost."""
@@ -200,6 +217,22 @@ class Lanes:
             self._ask(lane)
 
     def _ask(self, lane: Lane) -> None:
+        """Ask for the first of a lane, after those that are being asked for.
+
+        An answer that needs no store comes at once, and lets the next one ask: in a loop, since a
+        lane can be longer than the stack.
+        """
+        self._to_ask.append(lane)
+        if self._is_asking:
+            return
+        self._is_asking = True
+        try:
+            while self._to_ask:
+                self._ask_now(self._to_ask.popleft())
+        finally:
+            self._is_asking = False
+
+    def _ask_now(self, lane: Lane) -> None:
         """Ask for the first of a lane, with its ticket, taken in the same step if it has none."""
         if lane.asking or not lane.waiting:
             return
@@ -220,7 +253,7 @@ class Lanes:
         lane.asking, lane.poked = True, False
         try:
             self._clerk.admit(first.claim, terms, lambda answer: self._heard(first, answer, lane))
-        except InvalidClaim as error:
+        except TidegateError as error:
             lane.asking = False
             self._take_out(first)
             self._answer(first, error)

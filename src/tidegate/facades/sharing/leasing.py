@@ -29,12 +29,17 @@ POOLS_MAX = 100_000
 class Pool:
     """What is left of the tokens drawn for one cell, since when, and until when none are to be had.
 
-    `ready_us` is when the store has tokens again, by its own clock.
+    `ready_us` is when the store has tokens again, by its own clock. `refill_us` is after how long
+    unspent ones go back. While somebody is `drawing` for all, others stand `behind`: each is called
+    when that is over.
     """
 
     cell: Cell
     limit: RateLimit
+    refill_us: int
     tokens: int = 0
+    drawing: bool = False
+    behind: list[Callable[[], None]] = field(default_factory=list)
     drawn_us: int = 0
     ready_us: int = 0
 
@@ -44,19 +49,25 @@ class Draft:
     """A claim after what it could take here: the rest of it, to be asked for.
 
     `taken` goes back if the rest is refused; `drawing` are rows of `ask` that ask for more than
-    the claim needs, with the units it does need.
+    the claim needs, with the units it does need. `behind` is a pool that somebody draws for just
+    now: then nothing was taken.
     """
 
     ask: Ask
     taken: list[tuple[Pool, int]] = field(default_factory=list)
     drawing: dict[int, tuple[Pool, int]] = field(default_factory=dict)
     refused: tuple[Pool, int] | None = None
+    behind: Pool | None = None
 
-    def undo(self) -> None:
-        """Put back what was taken here."""
+    def undo(self) -> list[Pool]:
+        """Put back what was taken here; return the pools that others may draw for again."""
         for pool, units in self.taken:
             pool.tokens += units
-        self.taken = []
+        drawn = [pool for pool, _ in self.drawing.values()]
+        for pool in drawn:
+            pool.drawing = False
+        self.taken, self.drawing = [], {}
+        return drawn
 
 
 class Leasing:
@@ -134,11 +145,16 @@ class Leasing:
                     pool.tokens -= cost
                     draft.taken.append((pool, cost))
                     continue
+                if pool.drawing:
+                    draft.undo()
+                    draft.behind = pool
+                    return draft
                 if pool.ready_us > self._now_us():
                     draft.refused = draft.refused or (pool, index)
                 assert limit.leased is not None
                 units = max(cost, min(limit.leased, rule.units_max))
                 draft.drawing[len(rows)] = (pool, cost)
+                pool.drawing = True
             moved[index] = len(rows)
             cells.append(cell)
             rows.append((rule, units, moved.get(via, -1)))
@@ -148,9 +164,33 @@ class Leasing:
 
     def granted(self, draft: Draft) -> None:
         """Keep what was drawn beyond the claim."""
-        for index, (pool, needed) in draft.drawing.items():
+        drawing, draft.drawing = draft.drawing, {}
+        for index, (pool, needed) in drawing.items():
             pool.tokens += draft.ask.rows[index][1] - needed
-            pool.drawn_us, pool.ready_us = self._now_us(), 0
+            pool.drawn_us, pool.ready_us, pool.drawing = self._now_us(), 0, False
+            if self._pools.get(pool.cell) is not pool:
+                # Its limit was changed meanwhile.
+                self._return(pool)
+        _let_others([pool for pool, _ in drawing.values()])
+
+    def kept(self, draft: Draft) -> set[str]:
+        """Keep all that was drawn, and what was taken: the claim is not there any more.
+
+        Return the resources that are accounted for by that.
+        """
+        for pool, needed in draft.drawing.values():
+            pool.tokens += needed
+        resources = {pool.limit.resource for pool, _ in draft.drawing.values()}
+        resources |= {pool.limit.resource for pool, _ in draft.taken}
+        for pool, units in draft.taken:
+            pool.tokens += units
+        self.granted(draft)
+        return resources
+
+    def undone(self, draft: Draft) -> None:
+        """Put back what was taken here: nothing was granted, or nobody knows."""
+        with self._lock:
+            _let_others(draft.undo())
 
     def refused(self, draft: Draft, answer: No) -> Draft | None:
         """Put back what was taken; return a smaller draft where less than was drawn is left."""
@@ -167,16 +207,16 @@ class Leasing:
             rule, units, _ = draft.ask.rows[answer.row]
             too_many_us = (units - needed) * rule.unit // max(1, rule.drain)
             pool.ready_us = self._now_us() + max(0, answer.wait_us - too_many_us)
-        draft.undo()
+        _let_others(draft.undo())
         return None
 
     def tick(self) -> None:
         """Give back what was drawn a refill time ago and not spent."""
         now_us = self._now_us()
         for pool in list(self._pools.values()):
-            if now_us - pool.drawn_us >= pool.limit.rate.refill_us:
+            if now_us - pool.drawn_us >= pool.refill_us:
                 self._return(pool)
-                if pool.ready_us <= now_us:
+                if pool.ready_us <= now_us and not pool.drawing:
                     self._forget(pool)
 
     def return_all(self) -> None:
@@ -190,9 +230,10 @@ class Leasing:
         if pool is None:
             if len(self._pools) >= POOLS_MAX:
                 self.return_all()
-            pool = self._pools[cell] = Pool(cell, limit, drawn_us=self._now_us())
-            if limit.resource in self._by_tenant and limit.per == ("tenant",):
-                self._by_tenant[limit.resource][tenant] = pool
+            refill_us = limit.rate.refill_us
+            pool = self._pools[cell] = Pool(cell, limit, refill_us, drawn_us=self._now_us())
+        if limit.resource in self._by_tenant:
+            self._by_tenant[limit.resource].setdefault(tenant, pool)
         return pool
 
     def _return(self, pool: Pool) -> None:
@@ -202,5 +243,17 @@ class Leasing:
 
     def _forget(self, pool: Pool) -> None:
         self._pools.pop(pool.cell, None)
-        for pools in self._by_tenant.values():
-            pools.pop(pool.cell.scope[0] if pool.cell.scope else "", None)
+        pools = self._by_tenant.get(pool.limit.resource)
+        if pools is not None and pool.cell.scope:
+            pools.pop(pool.cell.scope[0], None)
+        elif pools is not None:
+            # One for all tenants.
+            pools.clear()
+
+
+def _let_others(pools: list[Pool]) -> None:
+    """Call those who stood behind a draw that is over."""
+    for pool in pools:
+        behind, pool.behind = pool.behind, []
+        for call in behind:
+            call()

@@ -27,14 +27,22 @@ class Member:
         driver: AsyncDriver | SyncDriver,
     ) -> None:
         self.session, self.driver = session, driver
-        self.clerk = Clerk(
-            session,
-            policy,
-            send=driver.kick,
-            flush=self.carry if isinstance(driver, SyncDriver) else _leave_it,
-        )
+        self.clerk = Clerk(session, policy)
+        self.be_carried_by(driver)
         self.lanes = Lanes(self.clerk, waiting_max=waiting_max)
         session.woken = self.poke
+        session.unheard = self.lanes.fail
+
+    def be_carried_by(self, driver: AsyncDriver | SyncDriver) -> None:
+        """Let a driver carry from now on."""
+        self.driver = driver
+        flush = self.carry if isinstance(driver, SyncDriver) else _leave_it
+        self.clerk.be_carried(driver.kick, flush)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held, and nothing is to be said."""
+        return not len(self.session.holdings) and not self.session.has_work
 
     @property
     def is_down(self) -> bool:
@@ -67,18 +75,17 @@ class Member:
                 self.clerk.leasing.tick()
 
     def carry(self) -> None:
-        """Carry what there is, where callers do that themselves."""
+        """Carry what was asked just now, where callers do that themselves."""
         if isinstance(self.driver, SyncDriver):
-            self.driver.carry()
+            self.driver.carry_next()
 
-    def carry_until(self, done: Callable[[], bool]) -> None:
+    def carry_until(self, answered: threading.Event) -> None:
         """Carry until an answer is there; it comes even if the store does not."""
         assert isinstance(self.driver, SyncDriver)
-        pause = threading.Event()
-        while not done():
-            self.driver.carry(done)
-            if not done():
-                pause.wait(TICK_S)
+        while not answered.is_set():
+            self.driver.carry(answered.is_set)
+            # Another thread may be telling it at this moment.
+            answered.wait(TICK_S)
 
     def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
         """Call `lost` when the lease is lost; at once if it is already."""
@@ -98,7 +105,8 @@ class Member:
         """Return what expired since the last call."""
         self.clerk.expire()
         with self.session.lock:
-            expired, self.clerk.expired = self.clerk.expired, []
+            expired = list(self.clerk.expired)
+            self.clerk.expired.clear()
         self.carry()
         return expired
 

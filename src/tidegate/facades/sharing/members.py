@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,7 +19,8 @@ from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied
 from tidegate.domain.lease import lease_us_of
 from tidegate.domain.policy import Policy
-from tidegate.errors import InvalidClaim, TidegateError
+from tidegate.errors import InvalidClaim, StoreUnavailable, TidegateError
+from tidegate.facades.sharing import forks
 from tidegate.facades.sharing.drivers import TICK_S, AsyncDriver, Breaker, SyncDriver
 from tidegate.facades.sharing.member import Member
 from tidegate.facades.sharing.session import Session
@@ -29,13 +29,18 @@ from tidegate.ports.shared_store import BlockingStore, SharedStore
 
 _log = logging.getLogger(__name__)
 
+_CLOSED = StoreUnavailable("this gate was closed")
+
 
 class Members:
     """Every member of this process.
 
+    A process that was forked off begins anew: what the parent holds is the parent's.
+
     Args:
         policy: The limits in force at first.
         local: Decides while the store is down, by what the limits say for that time.
+        without: Returns what the limits say for that time.
         open_shared: Opens a store for the loop that runs.
         open_blocking: Opens a store for threads.
         make_session: Makes a session under a fresh name.
@@ -62,21 +67,26 @@ class Members:
         self._open_shared, self._open_blocking = open_shared, open_blocking
         self._make_session, self._make_breaker = make_session, make_breaker
         self._waiting_max = waiting_max
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Member] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._has_pulse, self._closed = pulse, False
+        self._begin()
+        forks.watch(self._begin)
+
+    def _begin(self) -> None:
+        """Begin with no member: at the start, and in a process that was forked off."""
+        self._by_loop: dict[asyncio.AbstractEventLoop, Member] = {}
         self._last: tuple[asyncio.AbstractEventLoop, Member] | None = None
         self._threads: Member | None = None
+        self._orphans: list[Member] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._pulse: threading.Thread | None = None
-        self._has_pulse = pulse
         self._life: BlockingStore | None = None
 
     def all(self) -> list[Member]:
         """Return every member."""
         with self._lock:
-            return [*self._by_loop.values(), *([self._threads] if self._threads else [])]
+            threads = [self._threads] if self._threads else []
+            return [*self._by_loop.values(), *threads, *self._orphans]
 
     @property
     def is_down(self) -> bool:
@@ -98,6 +108,7 @@ class Members:
         loop = asyncio.get_running_loop()
         member = self._by_loop.get(loop)
         if member is None:
+            self._check_open()
             session, store = self._make_session(), self._open_shared()
             driver = AsyncDriver(session, store, self._make_breaker())
             member = Member(session, self.policy, waiting_max=self._waiting_max, driver=driver)
@@ -111,6 +122,7 @@ class Members:
 
     def of_threads(self) -> Member:
         """Return the member of all threads."""
+        self._check_open()
         with self._lock:
             if self._threads is None:
                 session = self._make_session()
@@ -173,20 +185,30 @@ class Members:
             self._last = None
         if member is not None:
             assert isinstance(member.driver, AsyncDriver)
+            member.lanes.fail(_CLOSED)
             member.return_tokens()
             await member.driver.close(member.clerk)
 
     def close(self) -> None:
-        """Let go of the store for threads, and stop the pulse."""
+        """Let go of the store for threads, and stop the pulse. From now on nobody is admitted."""
+        self._closed = True
         self._stopped.set()
         if self._pulse is not None:
             self._pulse.join()
         if self._threads is not None:
             assert isinstance(self._threads.driver, SyncDriver)
+            self._threads.lanes.fail(_CLOSED)
             self._threads.return_tokens()
             self._threads.driver.close(self._threads.clerk)
+        for orphan in self._orphans:
+            assert isinstance(orphan.driver, SyncDriver)
+            orphan.driver.close(orphan.clerk)
         if self._life is not None:
             self._life.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("this gate was closed")
 
     def _beat(self) -> None:
         with self._lock:
@@ -196,6 +218,10 @@ class Members:
 
     def _run(self) -> None:
         while not self._stopped.wait(TICK_S):
+            try:
+                self._look_for_orphans()
+            except TidegateError:
+                _log.debug("no store for loops that have ended", exc_info=True)
             for member in self.all():
                 try:
                     self._look_after(member)
@@ -204,6 +230,21 @@ class Members:
                 except Exception:
                     # Without its pulse this process would lose all its leases, whatever broke this.
                     _log.exception("looking after a member failed")
+
+    def _look_for_orphans(self) -> None:
+        """Carry for loops that have ended, until nothing is held there and all has been said."""
+        with self._lock:
+            ended = [loop for loop in self._by_loop if loop.is_closed()]
+            found = [self._by_loop.pop(loop) for loop in ended]
+            idle = [orphan for orphan in self._orphans if orphan.is_idle]
+            self._orphans = [orphan for orphan in self._orphans if orphan not in idle]
+            for member in found:
+                store, breaker = self._open_blocking(), member.driver.breaker
+                member.be_carried_by(SyncDriver(member.session, store, breaker))
+            self._orphans += found
+        for orphan in idle:
+            assert isinstance(orphan.driver, SyncDriver)
+            orphan.driver.close(orphan.clerk)
 
     def _look_after(self, member: Member) -> None:
         session = member.session
@@ -223,18 +264,25 @@ class Members:
 
     def _give_sign(self, session: Session) -> None:
         """Speak for a loop that does not, because something blocks it."""
-        if self._life is None:
-            self._life = self._open_blocking()
-            self._life.connect()
-        name = session.member
-        reply = self._life.apply(Batch(name, 0, session.ttl_us, False, 0, (), (), ()))
+        name, at_us = session.member, session.elapsed_us()
+        try:
+            if self._life is None:
+                self._life = self._open_blocking()
+                self._life.connect()
+            reply = self._life.apply(Batch(name, 0, session.ttl_us, False, 0, (), (), ()))
+        except TidegateError:
+            # The next sign is given over a new connection.
+            if self._life is not None:
+                self._life.close()
+            self._life = None
+            raise
         with session.lock:
             if session.member != name:
                 return
             if reply.state == LOST:
                 session.lose()
             else:
-                session.alive()
+                session.alive(at_us)
 
 
 def _listen_again(

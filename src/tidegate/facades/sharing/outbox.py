@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,9 @@ from typing import Protocol
 from tidegate.domain.ask import Ask, Cell
 from tidegate.domain.batch import Answer, Call, GiveBack
 from tidegate.domain.rule import Rule
-from tidegate.errors import TidegateError
+from tidegate.errors import StoreUnavailable, TidegateError
+
+_log = logging.getLogger(__name__)
 
 SEPARATOR = "\x1f"
 """Between the parts of a cell's name: a control character, escaped where a tenant sends one."""
@@ -80,6 +83,11 @@ class Asked(Protocol):
     given_up: bool
     must: bool
 
+    @property
+    def again(self) -> bool:
+        """Whether it is made again if its member was lost, and nobody knows what became of it."""
+        ...
+
     def calls(self, naming: Naming, /) -> Sequence[Call]:
         """Return the calls, as they are now."""
         ...
@@ -104,7 +112,8 @@ class Request:
     `calls` makes them anew for each batch they are tried in, since the calendar may have moved on.
     One of `answered` and `failed` is called, by whoever drives the wire. When the outcome is
     learned after all, `late` hears it: what was granted to nobody has to be undone. What `must`
-    arrive is never given up: it waits until the store is back.
+    arrive is never given up: it waits until the store is back. What does harm a second time is not
+    made `again` when the member was lost that it had travelled with.
     """
 
     calls: Callable[[Naming], Sequence[Call]]
@@ -114,6 +123,7 @@ class Request:
     count: int = 0
     given_up: bool = False
     must: bool = False
+    again: bool = True
 
 
 class Returns:
@@ -126,7 +136,7 @@ class Returns:
     def __init__(self, member: str) -> None:
         self.member, self.is_open = member, True
         self._units: dict[str, int] = {}
-        self.count, self.given_up, self.must = 0, False, True
+        self.count, self.given_up, self.must, self.again = 0, False, True, False
 
     def add(self, held: Sequence[tuple[str, int]]) -> None:
         """Add what one lease held: names of cells, each with its units."""
@@ -158,3 +168,19 @@ def flat_held(naming: Naming, held: Iterable[tuple[str, int]]) -> tuple[int, ...
 
 def ignored(_: object) -> None:
     """Nobody needs to know."""
+
+
+def known_error(error: Exception) -> TidegateError:
+    """Return an error that callers expect; what should not have been raised is logged."""
+    if isinstance(error, TidegateError):
+        return error
+    _log.error("a store was asked, or answered, as it should not be", exc_info=error)
+    return StoreUnavailable(f"the store could not be asked: {type(error).__name__}")
+
+
+def fail(request: Asked, error: TidegateError) -> None:
+    """Tell one request; whatever comes of it, the others have to be told, too."""
+    try:
+        request.failed(error)
+    except Exception:
+        _log.exception("nobody could be told that the store cannot be had")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import InvalidStateError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,12 +24,12 @@ from tidegate.domain.batch import (
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Granted
 from tidegate.domain.lease import LEASE_S, lease_us_of
-from tidegate.errors import ClaimIdReused, TidegateError
+from tidegate.errors import ClaimIdReused, InvalidClaim, TidegateError
 from tidegate.facades.sharing.leasing import Draft
 from tidegate.facades.sharing.outbox import Naming
 from tidegate.facades.sharing.resolver import Plan
 from tidegate.facades.sharing.seen import Seen
-from tidegate.facades.sharing.wording import denied_by, digest_of, held_by, id_of, look_at
+from tidegate.facades.sharing.wording import denied_by, held_by, id_of, look_at
 
 if TYPE_CHECKING:
     from tidegate.facades.sharing.clerk import Clerk
@@ -71,10 +71,16 @@ class Question(msgspec.Struct, eq=False, gc=False):
     plan: Plan
     ask: Ask
     is_plain: bool
+    digest: str = ""
     draft: Draft | None = None
     count: int = 0
     given_up: bool = False
     must: bool = False
+
+    @property
+    def again(self) -> bool:
+        """See `Asked.again`: an id may have been granted, and ended, meanwhile."""
+        return self.claim.id is None
 
     def is_answered_here(self) -> bool:
         """Answer from the tokens of leased limits, where they suffice or are known to be spent."""
@@ -82,6 +88,9 @@ class Question(msgspec.Struct, eq=False, gc=False):
         if self.claim.id is not None or self.terms.report:
             return False
         draft = leasing.draft(ask)
+        if draft.behind is not None:
+            draft.behind.behind.append(self.resume)
+            return True
         if draft.refused is not None:
             draft.undo()
             pool, row = draft.refused
@@ -94,6 +103,18 @@ class Question(msgspec.Struct, eq=False, gc=False):
             return True
         self.is_plain = False
         return False
+
+    def resume(self) -> None:
+        """Try again what stood behind a draw for leased limits. The lock is held."""
+        try:
+            self.plan = self.clerk.resolver.plan(self.claim)
+        except InvalidClaim as error:
+            # Other limits are in force by now.
+            self._tell(error)
+            return
+        self.ask = self.plan.ask
+        if not self.is_answered_here():
+            self.clerk.again(self)
 
     def calls(self, naming: Naming) -> Sequence[Call]:
         """Return the claim, after the ticket for it, and before a look at its levels."""
@@ -115,7 +136,7 @@ class Question(msgspec.Struct, eq=False, gc=False):
                 weight,
                 claim.priority,
                 claim_id,
-                digest_of(claim) if claim_id else "",
+                self.digest,
                 terms.lease_us,
                 terms.ticket,
                 naming.cohorts(ask),
@@ -147,6 +168,8 @@ class Question(msgspec.Struct, eq=False, gc=False):
         now_us = self.clerk.session.now_us()
         rows = []
         for cell, (rule, units, via) in zip(draft.ask.cells, draft.ask.rows, strict=True):
+            if cell.limit not in self.clerk.policy:
+                raise InvalidClaim("take", cell.limit, "limits that are still in force")
             fresh = rule if via >= 0 else self.clerk.policy.rule(cell.limit, cell.scope, now_us)
             rows.append((fresh, units, via))
         draft.ask = replace(draft.ask, rows=tuple(rows))
@@ -162,7 +185,7 @@ class Question(msgspec.Struct, eq=False, gc=False):
             if isinstance(answer, Yes):
                 self.clerk.leasing.granted(draft)
             elif not isinstance(answer, No):
-                draft.undo()
+                self.clerk.leasing.undone(draft)
             elif self.clerk.leasing.refused(draft, answer) is not None:
                 # Less was left than was to be drawn, but enough for the claim.
                 self.ask = draft.ask
@@ -173,24 +196,26 @@ class Question(msgspec.Struct, eq=False, gc=False):
     def failed(self, error: TidegateError) -> None:
         """Hear that the store cannot be had."""
         if self.draft is not None:
-            self.draft.undo()
+            self.clerk.leasing.undone(self.draft)
         self._tell(error)
 
     def late(self, answers: Sequence[Answer]) -> None:
         """Give back what was granted after its asker had been told that nobody knows."""
         decision = self._decision(answers)
+        drawn: Collection[str] = ()
+        if self.draft is not None and isinstance(answers[-1], Yes):
+            # What was drawn for pools stays there, with what the claim itself was to have.
+            drawn = self.clerk.leasing.kept(self.draft)
+        elif self.draft is not None:
+            self.clerk.leasing.undone(self.draft)
         if isinstance(decision, Granted) and not decision.repeated:
-            if self.draft is not None:
-                # Its rates were drawn for a pool, and stay there.
-                self.clerk.leasing.granted(self.draft)
-                decision.settled = True
-            self.clerk.void(decision)
+            self.clerk.void(decision, drawn)
 
     def _tell(self, decision: Decision | TidegateError) -> None:
         try:
             self.heard(decision)
-        except InvalidStateError:
-            # Whoever asked is gone.
+        except (InvalidStateError, RuntimeError):
+            # Whoever asked is gone, or the whole loop.
             if isinstance(decision, Granted) and not decision.repeated:
                 self.clerk.void(decision)
 

@@ -13,7 +13,7 @@ from tidegate.domain.claim import Claim
 from tidegate.domain.policy import Policy
 from tidegate.domain.rule import WINDOW
 from tidegate.facades.sharing.outbox import Naming, cell_name
-from tidegate.facades.sharing.wording import held_by
+from tidegate.facades.sharing.wording import check_texts, held_by
 
 # Bytes, not a tuple of all that a claim says: made in a third of the time, and 1 is not True.
 _encode = msgspec.msgpack.Encoder().encode
@@ -76,8 +76,10 @@ class Resolver:
         try:
             shape = _encode(claim)
         except (TypeError, ValueError, OverflowError):
-            # Something has no place in a claim: the policy says what.
-            return self._planned(claim)
+            # Something has no place in a claim: the policy says what, unless it looks elsewhere.
+            unusual = self._planned(claim)
+            check_texts(claim)
+            return unusual
         plan = self._known.get(shape)
         if plan is None or (now_us and not plan.since_us <= now_us < plan.until_us):
             plan = self._planned(claim)

@@ -49,6 +49,7 @@ class Seen:
                     remaining=remaining(row.rule, level, self.now_us),
                     reset_us=reset(row.rule, level, self.now_us),
                     window_us=row.rule.window_us,
+                    shadow=row.rule.shadow,
                 )
             )
         return tuple(states)

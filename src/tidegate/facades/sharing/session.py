@@ -8,7 +8,6 @@ member holds in all, and takes it back when the member has been silent for `ttl_
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,15 +15,14 @@ from collections.abc import Callable
 from tidegate.domain.batch import APPLIED, LOST, Batch, Call, Reply
 from tidegate.errors import StoreUnavailable, TidegateError
 from tidegate.facades.sharing.holdings import Holdings
-from tidegate.facades.sharing.outbox import Asked, Naming, ignored
-
-_log = logging.getLogger(__name__)
+from tidegate.facades.sharing.outbox import Asked, Naming, fail, ignored, known_error
 
 CALLS_MAX = 256
 """Calls in one batch: more would block the store for a millisecond and longer."""
 WAITING_MAX = 100_000
 """Requests that may wait for the wire; beyond it the store counts as not available."""
 STALE_MAX = 5
+"""After so many disagreements in a row about the calendar, those who wait are told."""
 
 
 class Session:
@@ -47,12 +45,14 @@ class Session:
         ttl_us: int,
         fixed_now_us: Callable[[], int] | None = None,
     ) -> None:
-        self._elapsed_us, self._name, self.ttl_us = elapsed_us, name, ttl_us
+        self._elapsed_us = self.elapsed_us = elapsed_us
+        self._name, self.ttl_us = name, ttl_us
         self._fixed_now_us = fixed_now_us
         self.member = name()
         self.holdings = Holdings()
         self.woken: Callable[[], None] = lambda: None
         self.expire: Callable[[], None] = lambda: None
+        self.unheard: Callable[[TidegateError], None] = ignored
         self.renamed: Callable[[str], None] = ignored
         self.lock = threading.RLock()
         self._waiting: deque[Asked] = deque()
@@ -87,7 +87,8 @@ class Session:
         """
         waiting = self._waiting
         if len(waiting) >= WAITING_MAX and not request.must:
-            request.failed(StoreUnavailable(f"{WAITING_MAX} requests wait for the store"))
+            with self.lock:
+                fail(request, StoreUnavailable(f"{WAITING_MAX} requests wait for the store"))
             return False
         if first:
             waiting.appendleft(request)
@@ -137,8 +138,9 @@ class Session:
                 request = waiting.popleft()
                 try:
                     own = request.calls(naming)
-                except TidegateError as error:
-                    request.failed(error)
+                except Exception as error:
+                    # The others of the batch have nothing to do with it.
+                    fail(request, known_error(error))
                     continue
                 request.count = len(own)
                 calls += own
@@ -195,10 +197,9 @@ class Session:
                     start += request.count
                     try:
                         (request.late if request.given_up else request.answered)(own)
-                    except Exception:
+                    except Exception as error:
                         # One answer that is not understood keeps no other from its asker.
-                        _log.exception("an answer of the store was not understood")
-                        request.failed(StoreUnavailable("the store's answer was not understood"))
+                        fail(request, known_error(error))
             if self.member in reply.woken:
                 self.woken()
 
@@ -210,7 +211,7 @@ class Session:
             error = StoreUnavailable("the store's clock and its calendar disagree")
             for request in requests:
                 if not request.given_up:
-                    request.failed(error)
+                    fail(request, error)
             self._waiting.extendleft(r for r in reversed(requests) if r.must)
             return
         self._waiting.extendleft(r for r in reversed(requests) if not r.given_up)
@@ -233,27 +234,50 @@ class Session:
                     request.given_up = True
                     requests.append(request)
             for request in requests:
-                request.failed(error)
+                fail(request, error)
+            self.unheard(error)
+
+    def poisoned(self, batch: Batch, error: TidegateError) -> None:
+        """Drop a batch that cannot be carried, or whose reply cannot be read, with its member.
+
+        What it did, if anything, the store takes back with the member.
+        """
+        with self.lock:
+            if self._under_way is None or self._under_way[0] is not batch:
+                return
+            requests, self._under_way = self._under_way[1], None
+            for request in requests:
+                if not request.given_up:
+                    fail(request, error)
+            self.lose()
 
     def lose(self) -> None:
-        """Start anew under another name: the store has taken back, or will, what was held."""
+        """Start anew under another name: the store has taken back, or will, what was held.
+
+        Whether a batch of the old name was applied, and what it granted, is of no use any more.
+        Of its requests those are made again that do no harm a second time; the others fail.
+        """
         with self.lock:
             for lease in self.holdings.all():
+                lease.known_as = lease.id
                 self.holdings.drop(lease)
             self.member = self._name()
             self._known, self._seq = False, 0
             self.renamed(self.member)
-            # Whatever was granted to the old name, the store takes back with it.
             asked = [request for requests, _ in self._untold for request in requests]
             self._untold.clear()
             if self._under_way is not None:
                 asked += self._under_way[1]
                 self._under_way = None
-            self._waiting.extendleft(r for r in reversed(asked) if not r.given_up)
+            error = StoreUnavailable("the store has lost this process")
+            for request in asked:
+                if not request.again and not request.given_up:
+                    fail(request, error)
+            self._waiting.extendleft(r for r in reversed(asked) if r.again and not r.given_up)
 
-    def alive(self) -> None:
-        """Note that the store heard a sign of life that somebody else gave."""
-        self._heard_us = self._elapsed_us()
+    def alive(self, at_us: int) -> None:
+        """Note that the store heard a sign of life that somebody else gave at `at_us`."""
+        self._heard_us = max(self._heard_us, at_us)
 
     def must_be_lost(self, margin_us: int) -> bool:
         """Return whether the store may take back what is held before it hears of us again."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted
 from tidegate.domain.lease import lease_us_of
-from tidegate.errors import AdmissionDenied, InvalidClaim, TidegateError
+from tidegate.errors import AdmissionDenied, InvalidClaim, StoreUnavailable, TidegateError
 from tidegate.facades.sharing.lanes import Lanes, Waiting
 from tidegate.facades.sharing.questions import Terms
 from tidegate.facades.turn import HoldTerms
@@ -25,6 +25,7 @@ class SharedTurn:
     Args:
         carry: Gets the wire going; for threads it carries batches itself.
         count: Counts a denial.
+        without: Decides while the store cannot be had.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class SharedTurn:
         *,
         carry: Callable[[], None],
         count: Callable[[Denied], Denied],
+        without: Callable[[], Decision],
     ) -> None:
+        self._without = without
         timeout_s = terms.timeout_s
         if timeout_s is not None and not timeout_s >= 0:
             raise InvalidClaim("timeout_s", timeout_s, ">= 0 seconds")
@@ -59,19 +62,24 @@ class SharedTurn:
         self._carry()
         if waiting.answer is not None:
             return None
-        if waiting.denied is not None and (not self._waits or now_s >= self._deadline_s):
-            self._timed_out = self._waits
+        late = self._waits and now_s >= self._deadline_s
+        if late or (waiting.denied is not None and not self._waits):
+            self._timed_out = late
             self._give_up(waiting)
             return None
-        if waiting.denied is not None:
-            self._look_at_time(waiting, now_s)
-            if waiting.answer is not None:
-                return None
+        if waiting.denied is None:
+            # The first answer is under way, and has to be heard even where nobody is to wait.
+            return self._deadline_s - now_s if self._waits else inf
+        self._look_at_time(waiting, now_s)
+        if waiting.answer is not None:
+            return None
         return max(0.0, min(self._deadline_s, self._retry_s, self._poke_s) - now_s)
 
     def result(self) -> Granted:
         """Return the grant, which the caller now has to release, or raise AdmissionDenied."""
         answer = self._waiting.answer
+        if isinstance(answer, StoreUnavailable):
+            answer = self._without()
         if isinstance(answer, TidegateError):
             raise answer
         if isinstance(answer, Granted):
@@ -82,17 +90,14 @@ class SharedTurn:
 
     def abandon(self) -> None:
         """Leave without a trace; a grant that came meanwhile is given back."""
-        answer = self._waiting.answer
-        if isinstance(answer, Granted):
+        answer = self._lanes.leave(self._waiting)
+        if answer is not None:
             self._lanes.undo(answer)
-        else:
-            self._lanes.leave(self._waiting)
         self._carry()
 
     def _give_up(self, waiting: Waiting) -> None:
-        self._lanes.leave(waiting)
-        if waiting.answer is None:
-            waiting.answer = waiting.denied
+        if self._lanes.leave(waiting) is None:
+            waiting.answer = waiting.denied or Denied("timeout")
 
     def _look_at_time(self, waiting: Waiting, now_s: float) -> None:
         if waiting.denied is not self._armed_for:

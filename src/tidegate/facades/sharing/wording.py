@@ -12,7 +12,7 @@ from tidegate.domain.ask import Ask
 from tidegate.domain.batch import Look, No
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied, reason_of
-from tidegate.domain.policy import Policy
+from tidegate.domain.policy import UNITS_MAX, Policy
 from tidegate.domain.rule import STOCK
 from tidegate.errors import InvalidClaim
 from tidegate.facades.sharing.outbox import Naming, cell_name
@@ -52,9 +52,37 @@ def id_of(claim: Claim) -> str:
 
 
 def digest_of(claim: Claim) -> str:
-    """Return what tells a claim from others, in every process; the priority plays no part."""
+    """Return what tells a claim from others, in every process; the priority plays no part.
+
+    Raises:
+        InvalidClaim: there is something in it that cannot travel.
+    """
+    check_texts(claim)
     told = replace(claim, priority=0, id=None)
-    return blake2b(msgspec.msgpack.encode(told, order="sorted"), digest_size=8).hexdigest()
+    try:
+        text = msgspec.msgpack.encode(told, order="sorted")
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidClaim("attributes", claim.attributes, "texts by name") from None
+    return blake2b(text, digest_size=8).hexdigest()
+
+
+def check_texts(claim: Claim) -> None:
+    """Refuse texts that no store can be told of: half characters. Raises InvalidClaim."""
+    texts = {"tenant": claim.tenant, "host": claim.host, "user": claim.user, "route": claim.route}
+    texts["id"] = claim.id
+    for name, value in claim.attributes.items():
+        texts[f"attributes.{name!a}"] = f"{name}{value}" if isinstance(value, str) else name
+    for field, text in texts.items():
+        if isinstance(text, str) and not _can_travel(text):
+            raise InvalidClaim(field, text, "a text of whole characters")
+
+
+def _can_travel(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_actual(claim: Claim, actual: Mapping[str, int]) -> None:
@@ -62,5 +90,5 @@ def check_actual(claim: Claim, actual: Mapping[str, int]) -> None:
     for resource, units in actual.items():
         if resource not in claim.take:
             raise InvalidClaim(f"actual.{resource}", resource, " | ".join(claim.take) or "nothing")
-        if type(units) is not int or units < 0:
-            raise InvalidClaim(f"actual.{resource}", units, "an integer >= 0")
+        if type(units) is not int or not 0 <= units <= UNITS_MAX:
+            raise InvalidClaim(f"actual.{resource}", units, f"0..{UNITS_MAX}")
