@@ -25,6 +25,7 @@ SETTINGS: dict[str, Any] = {
          "per": ["tenant"], "claimable": True},
         {"kind": "sliding", "resource": "calls", "units": 5, "period_s": 600.0,
          "per": ["tenant", "region"], "claimable": True},
+        {"kind": "quota", "resource": "pages", "units": 10, "period": "day", "per": ["cohort"]},
         {"kind": "rate", "resource": "all_mails", "units": 1, "period_s": 60.0, "burst": 9},
     ],
     "overrides": {"lifted-*": {"tokens": {"units": None}}},
@@ -57,6 +58,15 @@ async def test_a_limit_is_looked_at_and_corrected_where_the_operator_says(
     assert json.loads(corrected[1]["detail"]) == {
         "limit": "calls", "scope": [tenant.id, "eu"], "units": 4, "used_before": 5,
     }  # fmt: skip
+
+
+async def test_a_cohort_is_said_by_any_of_its_tenants(api: Api, tenant: Caller) -> None:
+    good(await api.admin.post("/admin/limits/pages/set", {"tenant": tenant.id, "units": 7}))
+    for where in ({"tenant": tenant.id, "attribute": "cohort=gold"}, {}):
+        shown = good(await api.admin.get("/admin/limits/pages", params=where))
+        assert (shown["scope"], shown["remaining"]) == (["default"], 3)
+    nobody = await api.admin.get("/admin/limits/pages", params={"tenant": "nobody"})
+    bad(nobody, 404, "tenant_unknown")
 
 
 async def test_a_limit_of_all_needs_no_tenant_and_serves_who_waits(api: Api) -> None:

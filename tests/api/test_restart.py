@@ -19,6 +19,8 @@ SETTINGS: dict[str, Any] = {
         {"kind": "capacity", "resource": "seats", "units": 3, "claimable": True},
         {"kind": "quota", "resource": "tokens", "units": 100, "period": "month",
          "per": ["tenant"], "claimable": True},
+        {"kind": "quota", "resource": "pages", "units": 100, "period": "month",
+         "per": ["cohort"], "claimable": True},
     ],
 }  # fmt: skip
 TEXT = {"html": "<p>some text"}
@@ -96,9 +98,12 @@ async def test_quotas_and_kept_answers_outlive_the_process(tmp_path: Path) -> No
         good(await tenant.post("/v1/extract", TEXT))
         closed_port = {"url": "http://127.0.0.3:9/"}
         bad(await tenant.post("/v1/extract", closed_port), 502, "upstream_failed")
-        good(await tenant.post("/v1/claims", {"take": {"tokens": 60}}), 201)
+        good(await tenant.post("/v1/claims", {"take": {"tokens": 60, "pages": 60}}), 201)
+        other = await new_tenant(server.admin)
+        good(await other.post("/v1/claims", {"take": {"pages": 30}}), 201)
         used, left = await tenant.usage(), await tenant.remaining()
         assert (left["operations"], left["operations_month"], left["tokens"]) == (2, 4, 40)
+        assert left["pages"] == (await other.remaining())["pages"] == 10
         await server.kill()
         await server.start()
         assert await tenant.usage() == used

@@ -25,6 +25,8 @@ LIMITS: list[Limit] = [
     RateLimit("host_requests", units=3, period_s=2, burst=3, per=("tenant", "host")),
     Quota("operations", units=7, period="minute", per=("tenant",)),
     Quota("operations", units=12, every_s=7, name="operations_7s"),
+    Quota("operations", units=9, every_s=30, per=("cohort",), name="cohort_operations"),
+    RateLimit("host_requests", units=4, period_s=2, per=("cohort", "host"), name="cohort_hosts"),
     SlidingWindow("mails", units=4, period_s=3, per=("tenant",)),
     SlidingWindow("calls", units=5, period_s=3, exact=False),
     Capacity("browsers", units=3),

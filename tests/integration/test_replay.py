@@ -217,6 +217,15 @@ def test_overrides_of_own_limits(tmp_path: Path) -> None:
     assert found.decide(Request(at_us=10**15, claim=claim)) is None
 
 
+def test_limits_per_cohort(tmp_path: Path) -> None:
+    quota = "{kind: quota, resource: tokens, units: 3, period: day, per: [cohort]}"
+    found = trial(
+        tmp_path, POLICY.replace("]}]", f"]}}, {quota}]") + "cohorts: {gold: [acme, globex]}\n"
+    )
+    spent = [granted_at_once(found, tenant, "tokens") for tenant in ("acme", "globex", "other")]
+    assert spent == [3, 0, 3]
+
+
 @pytest.mark.parametrize(
     ("text", "field"),
     [

@@ -9,6 +9,7 @@ import pytest
 from tidegate.bootstrap.limits import service_limits
 from tidegate.bootstrap.shell import plans_of
 from tidegate.config import load_settings
+from tidegate.domain.claim import Claim
 from tidegate.domain.limit import Capacity, Limit, Quota, RateLimit, SlidingWindow
 from tidegate.domain.plan import DEFAULT_PLANS
 from tidegate.domain.standing import Allowance, StandingLimits
@@ -70,10 +71,12 @@ def test_numbers_for_some_tenants_scopes_and_plans(tmp_path: Path) -> None:
     text = limits(
         TOKENS,
         GPUS,
+        "{kind: quota, resource: pages, units: 10, period: day, per: [cohort]}",
         more=(
             "overrides:\n"
             "  - {scope: 'team-*', limits: {tokens: {units: 200, burst: 400}}}\n"
             "  - {scope: ['team-*', '*.example.com'], limits: {host_requests: {units: 30}}}\n"
+            "  - {scope: [lab], limits: {pages: {units: 30}}}\n"
             "cohorts: {lab: [team-a, team-b]}\n"
             "weights: {team-b: 5}\n"
             "plans: {basic: {weight: 3}}\n"
@@ -94,6 +97,13 @@ def test_numbers_for_some_tenants_scopes_and_plans(tmp_path: Path) -> None:
     assert policy.limit("requests", ("team-a",)).units == 50
     assert policy.weights == {"team-a": 3, "team-b": 5}
     assert policy.cohort_of == {"team-a": "lab", "team-b": "lab"}
+    pages = {
+        tenant: policy.ask(Claim(tenant=tenant, take={"pages": 1}), lease_us=0, now_us=0)
+        for tenant in tenants
+    }
+    assert {
+        tenant: (ask.cells[0].scope, ask.rows[0][0].ceiling) for tenant, ask in pages.items()
+    } == {"team-a": (("lab",), 30), "team-b": (("lab",), 30), "other": (("default",), 10)}
 
 
 def test_a_tenant_of_the_mapping_may_be_lifted(tmp_path: Path) -> None:
@@ -150,6 +160,9 @@ def test_weights_of_plans_grow_with_their_rates() -> None:
                 " {scope: a, limits: {tokens: {units: 2}}}]"), "overrides[1].limits.tokens"),
         ("cohorts: {a: [x], b: [x]}", "cohorts.b"),
         ("cohorts: {a: x}", "cohorts.a"),
+        ("cohorts: {a: ['']}", "cohorts.a"),
+        (limits("{kind: capacity, resource: t, units: 1, per: [cohort], lend: 1}"),
+         "limits[0].per"),
         ("weights: {acme: 0}", "weights.acme"),
         ("plans: {free: {weight: 0}}", "plans.free.weight"),
         ("plans: {basic: {quotas: {sessions: x}}}", "plans.basic.quotas.sessions"),

@@ -42,6 +42,8 @@ def test_rates_are_exact_in_ticks(units: int, period_s: float, per_unit: int, pe
         (lambda: Capacity("c", units=-1), "units"),
         (lambda: Capacity("c", units=2**60), "units"),
         (lambda: Capacity("c", units=1, per="tenant"), "per"),  # type: ignore[arg-type]
+        (lambda: Capacity("c", units=1, per=("cohort",), lend=1), "per"),
+        (lambda: Capacity("c", units=1, per=("cohort", "host"), borrow=None), "per"),
         (lambda: Quota("q", units=1, period="fortnight"), "period"),  # type: ignore[arg-type]
     ],
 )

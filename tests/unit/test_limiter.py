@@ -22,8 +22,11 @@ LIMITS: list[Limit] = [
     RateLimit("all", units=300_000, period_s=1, burst=9),
     Quota("operations", units=6, period="minute", per=("user",)),
     SlidingWindow("mails", units=4, period_s=3, per=("region",)),
+    RateLimit("pages", units=2, period_s=60, per=("cohort",)),
+    SlidingWindow("views", units=2, period_s=60, per=("cohort", "tenant")),
     Capacity("browsers", units=1),
 ]
+COHORTS = {"gold": ("x", "y"), "empty": ()}
 KEYS: dict[str, list[Any]] = {
     "requests": ["x", "y"],
     "calls": [("x", "h"), ("x", "i")],
@@ -78,6 +81,9 @@ def test_it_shares_its_cells_with_claims_and_refusals_are_counted() -> None:
         ("calls", ("x", ""), 1, "host"),
         ("all", "x", 1, "key"),
         ("mails", "", 1, "attributes.region"),
+        ("pages", "x", 1, "key"),
+        ("pages", "", 1, "key"),
+        ("views", ("default", "x"), 1, "key"),
         ("requests", "x", 0, "units"),
         ("requests", "x", -1, "units"),
         ("requests", "x", 6, "units"),
@@ -86,11 +92,22 @@ def test_it_shares_its_cells_with_claims_and_refusals_are_counted() -> None:
 def test_what_does_not_fit_the_limit_is_refused_by_name(
     name: str, key: Any, units: int, field: str
 ) -> None:
-    limiter = Gate(LIMITS, clock=FakeClock()).limiter(name)
+    limiter = Gate(LIMITS, clock=FakeClock(), cohorts=COHORTS).limiter(name)
     for _ in range(2):
         with pytest.raises(InvalidClaim) as raised:
             limiter.take(key, units)
         assert raised.value.field == field
+
+
+def test_a_cohort_is_asked_by_its_name() -> None:
+    gate = Gate(LIMITS, clock=FakeClock(), cohorts=COHORTS)
+    pages, views = gate.limiter("pages"), gate.limiter("views")
+    assert [pages.take("gold"), pages.take("gold"), pages.take("default")] == [0, 0, 0]
+    assert pages.take("gold") == 30_000_000
+    assert gate.explain(Claim(tenant="x", take={"pages": 1})) is not None
+    assert gate.explain(Claim(tenant="z", take={"pages": 1})) is None
+    assert views.take(("gold", "x"), 2) == views.take(("default", "z"), 2) == 0
+    assert views.take(("gold", "x")) == 60_000_000
 
 
 @pytest.mark.parametrize("name", ["browsers", "nothing"])

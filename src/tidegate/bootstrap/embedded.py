@@ -32,7 +32,8 @@ class Gate(AdmissionGate):
     Args:
         limits: Rates, quotas and capacities; at most one of a name.
         overrides: Other numbers for some: by tenant or scope, which may be patterns, and by limit.
-        cohorts: Tenants by the name of the cohort in which they lend and borrow capacities.
+        cohorts: Tenants by the name of their cohort: limits per cohort count them together, and
+            they lend each other capacities.
         weights: Of tenants that wait, those that count for more than 1.
         store: Where levels are kept. `memory://` is this process alone; `sqlite:///path` all
             processes of a machine; `redis://…` and `postgresql://…` whoever reaches the server.

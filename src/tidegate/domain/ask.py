@@ -6,7 +6,13 @@ import msgspec
 
 from tidegate.domain.admission import Row
 from tidegate.domain.claim import Claim
-from tidegate.domain.limit import DEFAULT_PARTITION, SCOPE_FIELDS, Capacity, Limit
+from tidegate.domain.limit import (
+    COHORT_FIELD,
+    DEFAULT_PARTITION,
+    SCOPE_FIELDS,
+    Capacity,
+    Limit,
+)
 from tidegate.domain.rule import STOCK, Rule
 from tidegate.errors import InvalidClaim
 
@@ -56,24 +62,34 @@ def check_units(field: str, units: int, rule: Rule) -> None:
         raise InvalidClaim(field, units, f"1..{rule.units_max}")
 
 
-def scope_of(limit: Limit, claim: Claim) -> tuple[str, ...]:
-    """Return the claim's values of what the limit is `per`.
+def scope_of(limit: Limit, claim: Claim, cohort: str) -> tuple[str, ...]:
+    """Return the claim's values of what the limit is `per`; see `Policy.scope_of`.
+
+    Args:
+        limit: The limit.
+        claim: Who asks.
+        cohort: That of its tenant.
 
     Raises:
         InvalidClaim: the claim does not say; naming the field that is missing.
     """
     if isinstance(limit, Capacity) and limit.partitions:
         field = limit.per[0]
-        said = getattr(claim, field) if field in SCOPE_FIELDS else claim.attributes.get(field)
+        said = _said(field, claim, cohort)
         return (said if isinstance(said, str) and said in limit.partitions else DEFAULT_PARTITION,)
     values = []
     for field in limit.per:
-        known = field in SCOPE_FIELDS
-        value = getattr(claim, field) if known else claim.attributes.get(field)
+        value = _said(field, claim, cohort)
         if not isinstance(value, str) or not 0 < len(value) <= SCOPE_LENGTH_MAX:
-            where = field if known else f"attributes.{field}"
+            where = field if field in SCOPE_FIELDS else f"attributes.{field}"
             said = value[:20] + "..." if isinstance(value, str) and value else value
             allowed = f"1..{SCOPE_LENGTH_MAX} characters: {limit.name} is per {field}"
             raise InvalidClaim(where, said, allowed)
         values.append(value)
     return tuple(values)
+
+
+def _said(field: str, claim: Claim, cohort: str) -> object:
+    if field in SCOPE_FIELDS:
+        return getattr(claim, field)
+    return cohort if field == COHORT_FIELD else claim.attributes.get(field)

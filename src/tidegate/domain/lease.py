@@ -52,7 +52,8 @@ class Lease(msgspec.Struct, gc=False, eq=False):
 
     `fencing_token` only grows: a store that remembers the highest one it saw can refuse a holder
     that lost its lease. `expires_us` is when the units go back by themselves if nobody renews.
-    `rows` and `granted_id` are what the owner needs to take them back.
+    `rows` and `granted_id` are what the owner needs to take them back, and `cohort`, where limits
+    are per cohort, is which it took from: the tenant may be in another one by now.
 
     Not tracked by the garbage collector, for speed: whoever drops a gate that has live leases
     without closing it keeps them in memory.
@@ -71,6 +72,7 @@ class Lease(msgspec.Struct, gc=False, eq=False):
     renewed_us: int = 0
     settled: bool = False
     known_as: str = ""
+    cohort: str = ""
 
     @property
     def id(self) -> str:

@@ -1,8 +1,9 @@
 """The limits an operator sets on resources: rates, sliding windows, quotas, capacities.
 
 Every limit on a resource applies to every claim that names the resource. `per` picks which
-attributes of the claim divide it: `("tenant",)` is one budget for each tenant, `()` one for all;
-limits of one resource with different `per` are a hierarchy.
+attributes of the claim divide it: `("tenant",)` is one budget for each tenant, `("cohort",)` one
+for all tenants of a cohort together, `()` one for all; limits of one resource with different `per`
+are a hierarchy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from tidegate.errors import InvalidLimit
 
 SCOPE_FIELDS = ("tenant", "host", "user", "route")
 """The fields of a claim that scopes pick from; any other name is looked up in `attributes`."""
+
+COHORT_FIELD = "cohort"
+"""In `per`, what the policy says of the claim's tenant. No attribute does: it is not the caller's
+to choose."""
 
 DEFAULT_PARTITION = "default"
 """Where a claim belongs that says nothing of partitions, or a value that is none."""
@@ -194,6 +199,8 @@ class Capacity(BaseLimit):
             raise InvalidLimit("lend", self.lend, f"None or 0..{self.units}")
         if self.is_shared and len(self.per) != 1:
             raise InvalidLimit("per", self.per, "one name: its values lend and borrow")
+        if self.is_shared and self.per == (COHORT_FIELD,):
+            raise InvalidLimit("per", self.per, "no cohort: it is its members who lend and borrow")
         if type(self.reserve) is not int or not 0 <= self.reserve < self.units:
             raise InvalidLimit("reserve", self.reserve, f"0..{self.units - 1}")
         if not isinstance(self.overcommit, int | float | Fraction) or not (

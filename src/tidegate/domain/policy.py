@@ -13,8 +13,9 @@ from dataclasses import replace
 from tidegate.domain import rows
 from tidegate.domain.ask import Ask, scope_of
 from tidegate.domain.claim import PRIORITY_MAX, Claim
+from tidegate.domain.cohorts import DEFAULT_COHORT, cohort_by_member
 from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.limit import DEFAULT_PARTITION, Capacity, Limit, Quota
+from tidegate.domain.limit import COHORT_FIELD, DEFAULT_PARTITION, Capacity, Limit, Quota
 from tidegate.domain.overrides import Override, Overrides, Pattern
 from tidegate.domain.rule import Rule, cohort_rule, rule_of
 from tidegate.errors import InvalidClaim, InvalidLimit
@@ -35,7 +36,7 @@ class Policy:
         limits: At most one of a name.
         overrides: By tenant or scope, which may be patterns, and by the name of the limit.
         cohorts: Members by the name of the cohort in which they lend and borrow: tenants, or other
-            values of what a capacity is `per`.
+            values of what a capacity is `per`. Limits that are per cohort count tenants together.
         weights: Of tenants that wait, those that count for more than 1.
 
     Raises:
@@ -71,12 +72,8 @@ class Policy:
             for limit in self.limits
             if not self.varies(limit) and not isinstance(limit, Quota)
         }
-        self.cohort_of: dict[str, str] = {}
         self._cohorts = {name: tuple(tenants) for name, tenants in (cohorts or {}).items()}
-        for name, tenants in self._cohorts.items():
-            for tenant in tenants:
-                if self.cohort_of.setdefault(tenant, name) != name:
-                    raise InvalidLimit(f"cohorts.{name}", tenant, "a tenant of no other cohort")
+        self.cohort_of = cohort_by_member(self._cohorts)
         self.weights = dict(weights or {})
         for tenant, weight in self.weights.items():
             if type(weight) is not int or not 1 <= weight <= WEIGHT_MAX:
@@ -124,6 +121,38 @@ class Policy:
         """Return the limits on a resource; none if there is no such resource."""
         return self._by_resource.get(resource, [])
 
+    @property
+    def has_cohort_limits(self) -> bool:
+        """Whether any limit is per cohort."""
+        return any(COHORT_FIELD in limit.per for limit in self.limits)
+
+    def cohort_named(self, tenant: object) -> str:
+        """Return the cohort that limits per cohort count in what a claim calls its tenant."""
+        if not isinstance(tenant, str):
+            return DEFAULT_COHORT
+        return self.cohort_of.get(tenant, DEFAULT_COHORT)
+
+    def member_of(self, cohort: str) -> str:
+        """Return a tenant that limits per cohort count in a cohort; "" is one of the default."""
+        return next(iter(self._cohorts.get(cohort, ())), "")
+
+    def scope_of(self, limit: Limit, claim: Claim, cohort: str = "") -> tuple[str, ...]:
+        """Return the claim's values of what the limit is `per`.
+
+        Args:
+            limit: The limit.
+            claim: Who asks.
+            cohort: That which the claim was counted in, where that is past; else its tenant's now.
+
+        Raises:
+            InvalidClaim: the claim does not say; naming the field that is missing.
+        """
+        if not cohort and COHORT_FIELD in limit.per:
+            if not isinstance(claim.tenant, str):
+                raise InvalidClaim("tenant", claim.tenant, f"a text: {limit.name} is per cohort")
+            cohort = self.cohort_named(claim.tenant)
+        return scope_of(limit, claim, cohort)
+
     def varies(self, limit: Limit) -> bool:
         """Return whether the limit has other numbers at some scopes."""
         shared = isinstance(limit, Capacity) and limit.is_shared
@@ -144,6 +173,10 @@ class Policy:
         limit = self._by_name[name]
         if not isinstance(limit, Capacity):
             return 0
+        if limit.per == (COHORT_FIELD,):
+            own = self.limit(name, (self.cohort_named(tenant),))
+            assert isinstance(own, Capacity)
+            return own.effective
         if "tenant" not in limit.per:
             return 0 if limit.is_shared else limit.effective
         members = self._cohorts.get(self.cohort_of.get(tenant, ""), ())
@@ -223,7 +256,7 @@ class Policy:
         touched = rows.Rows(self, claim, now_us)
         for limit in self.limits:
             try:
-                scope = scope_of(limit, claim)
+                scope = self.scope_of(limit, claim)
             except InvalidClaim:
                 continue
             override = self._overrides.find(limit, scope) if self._overrides else None

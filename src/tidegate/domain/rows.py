@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tidegate.domain.ask import Ask, Cell, check_units, scope_of
+from tidegate.domain.ask import Ask, Cell, check_units
 from tidegate.domain.claim import Claim
 from tidegate.domain.limit import Limit
 from tidegate.domain.rule import Rule
@@ -32,7 +32,7 @@ class Rows:
         if limit.per == TENANT and tenant and type(tenant) is str:
             scope: tuple[str, ...] = (tenant,)
         else:
-            scope = scope_of(limit, self._claim)
+            scope = self._policy.scope_of(limit, self._claim)
         rule = self._policy.fixed.get(limit.name)
         if rule is None:
             rule = self._policy.rule(limit.name, scope, self._now_us)

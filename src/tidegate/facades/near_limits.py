@@ -65,8 +65,12 @@ class NearLimits:
         for tenant, names in by_tenant.items():
             for state in gate.limits(Claim(tenant=tenant)):
                 if state.name in names and state.scope == (tenant,):
+                    limit = gate.policy.limit_named(state.name)
+                    if limit.per != ("tenant",):
+                        # What bears its name is a cohort.
+                        continue
                     used = 1 - state.remaining / state.units
-                    if used * 100 >= gate.policy.limit_named(state.name).near_percent:
+                    if used * 100 >= limit.near_percent:
                         found[tenant, state.name] = used
         for name, tenant in list(self._recent):
             if (tenant, name) not in found:

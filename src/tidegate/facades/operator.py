@@ -6,11 +6,10 @@ next start, which rebuilds them from the ledger.
 
 from __future__ import annotations
 
-from tidegate.domain.ask import scope_of
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import LimitState
 from tidegate.domain.lease import LeaseRecord
-from tidegate.domain.limit import Capacity, Limit
+from tidegate.domain.limit import COHORT_FIELD, Capacity, Limit
 from tidegate.errors import InvalidClaim, LeaseUnknown, NotFound
 from tidegate.facades.checks import Checks
 from tidegate.facades.gate import AdmissionGate
@@ -19,7 +18,11 @@ from tidegate.facades.tenants import Tenants
 
 
 class Operator:
-    """Looks and corrects. A claim says where: what the limit is `per`, its tenant empty if none."""
+    """Looks and corrects.
+
+    A claim says where: what the limit is `per`, its tenant empty if none. A cohort is said by any
+    of its tenants.
+    """
 
     def __init__(
         self, gate: AdmissionGate, *, tenants: Tenants, leases: Leases, checks: Checks
@@ -37,11 +40,16 @@ class Operator:
         if name not in self._gate.policy:
             raise NotFound(name, "limit")
         limit = self._gate.policy.limit_named(name)
-        scope_of(limit, claim)
-        if "tenant" in limit.per:
+        self.scope(name, claim)
+        if "tenant" in limit.per or (COHORT_FIELD in limit.per and claim.tenant):
             await self._tenants.get(claim.tenant)
         states = {state.name: state for state in self._gate.limits(claim)}
         return limit, states.get(name)
+
+    def scope(self, name: str, claim: Claim) -> list[str]:
+        """Return the scope of a limit that a claim says. The limit must exist."""
+        policy = self._gate.policy
+        return list(policy.scope_of(policy.limit_named(name), claim))
 
     async def set_used(self, name: str, claim: Claim, units: int) -> None:
         """Let so many units count as used. See `peek` for what it raises."""
@@ -89,7 +97,7 @@ class Operator:
             claim.tenant,
             action,
             limit=name,
-            scope=list(scope_of(limit, claim)),
+            scope=self.scope(name, claim),
             units=units,
             used_before=state and state.units - state.remaining,
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
-from tidegate.domain.limit import Quota
+from tidegate.domain.limit import COHORT_FIELD, Quota
 from tidegate.domain.period import windows
 from tidegate.domain.policy import Policy
 from tidegate.domain.rule import rule_of
@@ -169,27 +170,28 @@ class Service:
     async def _restore_quotas(self) -> None:
         """Spend in each quota what the ledger says was spent since its window began.
 
-        The ledger knows tenants and resources, so quotas that are per something else start full.
+        The ledger knows tenants, of which cohorts are made, and resources; quotas that are per
+        something else start full.
         """
-        now_us = self._clock.now_us()
+        now_us, policy = self._clock.now_us(), self.gate.policy
         for limit in self._standing.limits:
-            if not isinstance(limit, Quota) or limit.per not in ((), ("tenant",)):
+            if not isinstance(limit, Quota) or not {"tenant", COHORT_FIELD}.issuperset(limit.per):
                 continue
             spent = await self._ledger.taken(since_us=rule_of(limit, now_us).starts_us[0])
-            by_scope: dict[str, int] = {}
+            by_scope: Counter[tuple[str, ...]] = Counter()
+            whose: dict[tuple[str, ...], Claim] = {}
             for (tenant, resource), units in spent.items():
                 if resource == limit.resource:
-                    scope = tenant if limit.per else ""
-                    by_scope[scope] = by_scope.get(scope, 0) + units
-            for scope, units in by_scope.items():
-                self.gate.set_used(limit.name, Claim(tenant=scope), max(0, units))
-                if limit.per and units * 100 >= self._units(limit.name, scope):
-                    self._near.remember(limit.name, scope)
-
-    def _units(self, name: str, tenant: str) -> int:
-        """Return from how many hundredths of units on a limit is near to a tenant."""
-        limit = self.gate.policy.limit(name, (tenant,))
-        return limit.units * limit.near_percent
+                    claim = Claim(tenant=tenant)
+                    scope = policy.scope_of(limit, claim)
+                    whose[scope] = claim
+                    by_scope[scope] += units
+            for scope, claim in whose.items():
+                units = max(0, by_scope[scope])
+                self.gate.set_used(limit.name, claim, units)
+                own = policy.limit(limit.name, scope)
+                if limit.per == ("tenant",) and units * 100 >= own.units * own.near_percent:
+                    self._near.remember(limit.name, claim.tenant)
 
     async def _look_for_changes(self) -> None:
         await self.tenants.refresh()

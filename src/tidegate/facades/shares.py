@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from tidegate.domain.ask import Cell, scope_of
+from tidegate.domain.ask import Cell
 from tidegate.domain.claim import Claim
 from tidegate.domain.fairness import dominant_share
 from tidegate.domain.lease import Lease
@@ -44,7 +44,7 @@ class Shares:
         policy = self._policy()
         limit = policy.limit_named(cell.limit) if cell.limit in policy else None
         if isinstance(limit, Capacity) and limit.partitions:
-            return f"{claim.tenant} {scope_of(limit, claim)[0]}"
+            return f"{claim.tenant} {policy.scope_of(limit, claim)[0]}"
         return claim.tenant
 
     def borrows(self, claim: Claim, cell: Cell) -> bool:
@@ -52,7 +52,7 @@ class Shares:
         limit = self._policy().limit_named(cell.limit)
         if isinstance(limit, Capacity) and limit.partitions:
             self._counted()
-            scope = scope_of(limit, claim)
+            scope = self._policy().scope_of(limit, claim)
             would_hold = self._in_partitions[Cell(limit.name, scope)] + claim.hold[limit.resource]
             return would_hold > limit.share(scope[0])
         if not isinstance(limit, Capacity) or not limit.is_shared or limit.per != ("tenant",):
@@ -91,5 +91,6 @@ class Shares:
             for limit in policy.limits_on(resource):
                 held[limit.name] = max(0, held.get(limit.name, 0) + sign * units)
                 if isinstance(limit, Capacity) and limit.partitions:
-                    cell = Cell(limit.name, scope_of(limit, lease.claim))
+                    scope = policy.scope_of(limit, lease.claim, lease.cohort)
+                    cell = Cell(limit.name, scope)
                     self._in_partitions[cell] = max(0, self._in_partitions[cell] + sign * units)

@@ -16,7 +16,6 @@ from operator import attrgetter
 from typing import Final
 
 from tidegate.domain.admission import EMPTY, Level, aged
-from tidegate.domain.ask import scope_of
 from tidegate.domain.claim import Claim, salt_of
 from tidegate.domain.decision import Reason, reason_of
 from tidegate.domain.limit import SCOPE_FIELDS, Limit
@@ -120,7 +119,7 @@ class Table:
         self.varied: dict[object, Terms] = {}
         self.by_tenant: bool = limit.per == ("tenant",)
         self.tenant_at: int = limit.per.index("tenant") if "tenant" in limit.per else -1
-        self.pick: Callable[[Claim], object] | None = None if self.by_tenant else picker(limit)
+        self.pick: Callable[[Claim], object] | None = picker(limit, policy)
 
     def enter(self, key: object, scope: tuple[str, ...], terms: Terms) -> object:
         """Make a cell of the younger generation; return its key, which it may share with others."""
@@ -247,14 +246,17 @@ def rescaled(stored: int, old: Terms, new: Terms, elapsed_us: int) -> int:
     return -(-left * new.unit // old.unit) + elapsed_us * new.drain
 
 
-def picker(limit: Limit) -> Callable[[Claim], object] | None:
-    """Return what picks the key of a claim's cell, without a check whether there is one."""
-    if not limit.per:
+def picker(limit: Limit, policy: Policy) -> Callable[[Claim], object] | None:
+    """Return what picks the key of a claim's cell, without a check whether there is one.
+
+    None where that is simple enough to be done without a call.
+    """
+    if limit.per in {(), ("tenant",)}:
         return None
     if all(field in SCOPE_FIELDS for field in limit.per):
         pick: Callable[[Claim], object] = attrgetter(*limit.per)
         return pick
-    return lambda claim: key_of(scope_of(limit, claim))
+    return lambda claim: key_of(policy.scope_of(limit, claim))
 
 
 def key_of(scope: tuple[str, ...]) -> Key:

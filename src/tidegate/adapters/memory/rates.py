@@ -8,10 +8,11 @@ from tidegate.adapters.memory.cells import Table, key_of, scope_under
 from tidegate.adapters.memory.leases import MemoryLeases
 from tidegate.adapters.memory.limiter import MemoryLimiter
 from tidegate.adapters.memory.rows import Draft, look_closer
-from tidegate.domain.ask import check_units, scope_of
+from tidegate.domain.ask import check_units
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied
-from tidegate.domain.limit import SCOPE_FIELDS, Limit
+from tidegate.domain.limit import COHORT_FIELD, SCOPE_FIELDS, Limit
+from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidClaim
 
 
@@ -40,8 +41,8 @@ class MemoryRates(MemoryLeases):
         table = self.tables.timed.get(name)
         if table is None:
             raise InvalidClaim("limit", name, "the name of a limit that is still in force")
-        claim = _claim_of(table.limit, key, units)
-        cell = key_of(scope_of(table.limit, claim))
+        claim = _claim_of(table.limit, key, units, self.tables.policy)
+        cell = key_of(self.tables.policy.scope_of(table.limit, claim))
         terms = self.tables.terms(table, cell, now) if table.varies else table.terms
         check_units("units", units, terms.rule)
         draft = Draft(claim, now)
@@ -96,7 +97,7 @@ class MemoryRates(MemoryLeases):
                 self._near(table.name, scope_under(table, key), left)
 
 
-def _claim_of(limit: Limit, key: str | tuple[str, ...], units: int) -> Claim:
+def _claim_of(limit: Limit, key: str | tuple[str, ...], units: int, policy: Policy) -> Claim:
     """Return the claim that asks a limit for units at a key."""
     values = key if isinstance(key, tuple) else (key,) if limit.per else ()
     if len(values) != len(limit.per) or (not limit.per and key):
@@ -105,4 +106,9 @@ def _claim_of(limit: Limit, key: str | tuple[str, ...], units: int) -> Claim:
     fields = dict(zip(limit.per, values, strict=True))
     known = {field: value for field, value in fields.items() if field in SCOPE_FIELDS}
     others = {field: value for field, value in fields.items() if field not in SCOPE_FIELDS}
-    return Claim(take={limit.resource: units}, attributes=others, **known)  # type: ignore[arg-type]
+    if COHORT_FIELD in fields:
+        known.setdefault("tenant", policy.member_of(fields[COHORT_FIELD]))
+    claim = Claim(take={limit.resource: units}, attributes=others, **known)  # type: ignore[arg-type]
+    if COHORT_FIELD in fields and policy.scope_of(limit, claim) != values:
+        raise InvalidClaim("key", key, "a cohort that there is, and tenants that are in it")
+    return claim

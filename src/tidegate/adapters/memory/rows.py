@@ -8,7 +8,7 @@ from tidegate.adapters.memory.cells import Table, Terms
 from tidegate.adapters.memory.records import Held
 from tidegate.adapters.memory.stock import lend
 from tidegate.domain.admission import EMPTY, aged, remaining, risen, spent, wait
-from tidegate.domain.ask import check_units, scope_of
+from tidegate.domain.ask import check_units
 from tidegate.domain.claim import Claim
 from tidegate.domain.rule import RATE, STOCK, WINDOW
 
@@ -76,7 +76,7 @@ def look_closer(draft: Draft, table: Table, terms: Terms, key: object, units: in
         check_units(f"{side}.{table.limit.resource}", units, terms.rule)
     stored = table.young.get(key, -1)
     if stored < 0:
-        key = table.enter(key, scope_of(table.limit, draft.claim), terms)
+        key = table.enter(key, table.policy.scope_of(table.limit, draft.claim), terms)
         if table.kind > STOCK:
             slide(draft, table, terms, key, units)
             return

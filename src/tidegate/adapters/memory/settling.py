@@ -9,7 +9,6 @@ from tidegate.adapters.memory.cells import Table, key_of
 from tidegate.adapters.memory.records import Held
 from tidegate.adapters.memory.tables import Tables
 from tidegate.domain.admission import aged, fallen, risen
-from tidegate.domain.ask import scope_of
 from tidegate.domain.decision import Granted
 from tidegate.domain.lease import Lease, LeaseOwner, LeaseRecord
 from tidegate.errors import InvalidClaim
@@ -40,7 +39,7 @@ def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int)
     for resource, units in record.claim.hold.items():
         for limit in tables.policy.named(resource, "hold"):
             table = tables.by_name[limit.name]
-            scope = scope_of(limit, record.claim)
+            scope = tables.policy.scope_of(limit, record.claim)
             key = table.enter(key_of(scope), scope, table.terms)
             table.young[key] = table.young.get(key, 0) + units
             held = Held(table, key, units, held)
@@ -54,12 +53,13 @@ def adopted(tables: Tables, record: LeaseRecord, owner: LeaseOwner, now_us: int)
         record.holder,
         held,
         known_as=record.id,
+        cohort=tables.policy.cohort_named(record.claim.tenant),
     )
 
 
 def _move(tables: Tables, table: Table, lease: Lease, units: int, now_us: int) -> None:
     """Add units to the cell that the lease took from, or put them back if negative."""
-    scope = scope_of(table.limit, lease.claim)
+    scope = tables.policy.scope_of(table.limit, lease.claim, lease.cohort)
     key = table.found(key_of(scope), lease.claim.tenant)
     rule = (tables.terms(table, key, now_us) if table.varies else table.terms).rule
     level = table.level(key, now_us)

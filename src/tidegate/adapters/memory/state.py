@@ -153,6 +153,7 @@ class MemoryState:
             self.tables.bind(policy, self.seen_us)
             self._takes, self._holds = self.tables.takes, self.tables.holds
             self._lone = self.tables.lone
+            self._grant = granting_in_cohorts(policy) if policy.has_cohort_limits else Granted
             for limiter in self.limiters.values():
                 limiter.table = self.tables.rates.get(limiter.name)
             self.look_us = 0
@@ -169,3 +170,14 @@ class MemoryState:
             self.expired.append(lease)
         self.ids.sweep(now)
         self.look_us = min(turn_us, self.leases.next_look_us(now))
+
+
+def granting_in_cohorts(policy: Policy) -> Callable[..., Granted]:
+    """Return what makes leases that remember the cohort of their tenant."""
+
+    def grant(*fields: Any) -> Granted:
+        lease = Granted(*fields)
+        lease.cohort = policy.cohort_named(lease.claim.tenant)
+        return lease
+
+    return grant

@@ -12,6 +12,7 @@ from tidegate.adapters.memory.cells import (
     TERMS_MAX,
     Table,
     Terms,
+    picker,
     rescaled,
     scope_under,
 )
@@ -65,6 +66,7 @@ class Tables:
                 # Not those that `with_limit` left as they were: there may be many cells.
                 self._change(table, terms, now_us)
             table.limit, table.policy = limit, policy
+            table.pick = picker(limit, policy)
             table.varies = policy.varies(limit)
             table.turns_us = now_us if table.kind == WINDOW else table.turns_us
             side = holds if isinstance(limit, Capacity) else takes

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from tidegate.domain.ask import scope_of
 from tidegate.domain.claim import Claim
 from tidegate.entrypoints.http.claims import lease_of, state_of
 from tidegate.entrypoints.http.context import ServicePart
@@ -94,7 +93,7 @@ async def _shown(service: ServicePart, name: str, claim: Claim) -> dict[str, Any
     kind = {"resource": limit.resource, "kind": KINDS[type(limit).__name__]}
     if state is None:
         numbers = dict.fromkeys(("units", "remaining", "reset_s"))
-        return {"name": name, "scope": list(scope_of(limit, claim)), **numbers, **kind}
+        return {"name": name, "scope": service.operator.scope(name, claim), **numbers, **kind}
     return {**state_of(state), **kind}
 
 

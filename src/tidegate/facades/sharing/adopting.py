@@ -35,6 +35,7 @@ def adopt(clerk: Clerk, record: LeaseRecord) -> None:
                 record.holder,
                 held,
                 known_as=record.id,
+                cohort=clerk.policy.cohort_named(record.claim.tenant),
             )
         )
 

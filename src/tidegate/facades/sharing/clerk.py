@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from msgspec.structs import replace
-
+from tidegate.domain.ask import Cell
 from tidegate.domain.batch import (
     Adjust,
     Answer,
@@ -220,13 +219,11 @@ class Clerk:
             now_us = self.session.now_us()
             found = []
             for resource, units in deltas.items():
-                take = {resource: lease.claim.take[resource]}
-                ask = self.policy.ask(
-                    replace(lease.claim, take=take, hold={}), lease_us=0, now_us=now_us
-                )
-                for cell, (rule, _, _) in zip(ask.cells, ask.rows, strict=True):
-                    at = naming.cell(cell_name(cell))
-                    found.append(Adjust(at, naming.rule(rule), units, lease.granted_us))
+                for limit in self.policy.named(resource, "take"):
+                    scope = self.policy.scope_of(limit, lease.claim, lease.cohort)
+                    at = naming.cell(cell_name(Cell(limit.name, scope)))
+                    rule = naming.rule(self.policy.rule(limit.name, scope, now_us))
+                    found.append(Adjust(at, rule, units, lease.granted_us))
             return found
 
         if any(deltas.values()):

@@ -247,6 +247,8 @@ class Question(msgspec.Struct, eq=False, gc=False):
             held = held_by(self.ask, answer.costs) if held else ()
         clerk.granted += 1
         lease = Granted(answer.token, claim, clerk, now_us, terms.lease_us, terms.holder, held)
+        if self.plan.cohort:
+            lease.cohort = self.plan.cohort
         if held or claim.id is not None:
             clerk.session.holdings.add(lease)
         return lease

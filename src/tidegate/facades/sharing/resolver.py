@@ -26,8 +26,8 @@ class Plan(msgspec.Struct, gc=False, eq=False):
     """How all claims of one shape are asked for, from `since_us` until `until_us`.
 
     `held` is what their leases give back, unless a shadow or a cohort lets them have less. The
-    claim of `ask` is the first one that had this shape. Within one `batch` the plain claims of one
-    shape are the same `call`.
+    claim of `ask` is the first one that had this shape; `cohort` is its tenant's, where limits are
+    per cohort. Within one `batch` the plain claims of one shape are the same `call`.
     """
 
     ask: Ask
@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, gc=False, eq=False):
     held: tuple[tuple[str, int], ...]
     since_us: int
     until_us: int
+    cohort: str = ""
     batch: int = -1
     call: tuple[Admit] | None = None
 
@@ -63,6 +64,7 @@ class Resolver:
     def __init__(self, policy: Policy, now_us: Callable[[], int]) -> None:
         self.policy, self._now_us = policy, now_us
         self._known: dict[bytes, Plan] = {}
+        self._per_cohort = policy.has_cohort_limits
 
     def plan(self, claim: Claim, now_us: int = 0) -> Plan:
         """Resolve a claim: by the calendar of `now_us`; without it perhaps by that of before.
@@ -98,4 +100,5 @@ class Resolver:
             held_by(ask, None),
             max((starts_us[0] for starts_us in windows), default=0),
             min((starts_us[1] for starts_us in windows), default=NEVER_US),
+            self.policy.cohort_named(claim.tenant) if self._per_cohort else "",
         )
