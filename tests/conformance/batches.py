@@ -95,6 +95,7 @@ class Script:
             rules=tuple(draft.rules),
             cells=tuple(draft.cells),
             calls=calls,
+            watch=rng.random() < 0.5,
         )
 
     def _call(self, draft: Draft, member: str) -> Call:

@@ -12,6 +12,7 @@ from tidegate.bootstrap.embedded import memory_store
 from tidegate.bootstrap.sharing import SharingTerms, shared_gate
 from tidegate.domain.limit import Limit
 from tidegate.domain.policy import Policy
+from tidegate.facades.near import NearListener
 from tidegate.testing import FakeClock
 
 NOW_US = 1_795_000_020_000_000
@@ -30,11 +31,16 @@ ONE_TIME = {"memory"}
 
 @contextmanager
 def open_gate(
-    name: str, limits: Sequence[Limit], clock: FakeClock, **options: Any
+    name: str,
+    limits: Sequence[Limit],
+    clock: FakeClock,
+    *,
+    on_near: NearListener | None = None,
+    **options: Any,
 ) -> Iterator[Gate]:
     """Open a gate over an empty store of this name, its time moved by hand, and close it."""
     if name == "memory":
-        gate = Gate(limits, clock=clock, **options)
+        gate = Gate(limits, clock=clock, on_near=on_near, **options)
         yield gate
         gate.close()
         return
@@ -43,7 +49,14 @@ def open_gate(
     with SERVERS[name]() as stores:
         gate = cast(
             "Gate",
-            shared_gate(policy, stores, local, SharingTerms(member_ttl_s=3_600), clock=clock),
+            shared_gate(
+                policy,
+                stores,
+                local,
+                SharingTerms(member_ttl_s=3_600),
+                clock=clock,
+                on_near=on_near,
+            ),
         )
         try:
             yield gate

@@ -93,6 +93,6 @@ def gate_on(stores: SharedStores, limits: list[Limit], **options: Any) -> Shared
         local_share=options.pop("local_share", 0.25),
         waiters_max=options.pop("waiters_max", 1_000),
     )
-    precheck = options.pop("precheck", None)
+    others = {name: options.pop(name, None) for name in ("precheck", "on_near")}
     policy = Policy(limits, **options)
-    return shared_gate(policy, stores, memory_store(policy).store, terms, precheck=precheck)
+    return shared_gate(policy, stores, memory_store(policy).store, terms, **others)

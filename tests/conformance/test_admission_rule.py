@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ LIMITS: list[Limit] = [
     Capacity("sessions", units=2, per=("tenant",), shadow=True),
     Capacity("gpus", units=2, per=("tenant",), lend=1, borrow=2),
 ]
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "overrides": {"y": {"requests": Override(units=7, burst=3), "gpus": Override(units=3)}},
     "cohorts": {"lab": ("x", "y")},
 }
@@ -153,7 +154,7 @@ def test_random_scripts_agree_with_the_rule(
 ) -> None:
     clock = FakeClock(NOW_US)
     with open_gate(name, LIMITS, clock, **OPTIONS) as gate:
-        model = Model(Policy(LIMITS, **OPTIONS))  # type: ignore[arg-type]
+        model = Model(Policy(LIMITS, **OPTIONS))
         script = Script(gate, model, clock, name in ONE_TIME)
         for step_us, action in steps:
             script.do(step_us, action)

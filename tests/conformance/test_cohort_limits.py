@@ -36,8 +36,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture(params=EVERY_STORE)
 def gate(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Gate]:
-    options = {"cohorts": COHORTS, "overrides": OVERRIDES}
-    with open_gate(request.param, LIMITS, clock, **options) as gate:
+    with open_gate(request.param, LIMITS, clock, cohorts=COHORTS, overrides=OVERRIDES) as gate:
         yield gate
 
 

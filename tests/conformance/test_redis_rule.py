@@ -45,23 +45,32 @@ def test_random_batches_get_the_replies_of_the_rule(redis_url: str, seed: int) -
 def rate(unit: int, drain: int, burst: int) -> Rule:
     burst = min(burst, (2**53 - 1) // unit)
     forget_us = -(-burst * unit // drain)
-    return Rule(kind=RATE, ceiling=burst * unit, unit=unit, drain=drain, forget_us=forget_us)
+    ceiling = burst * unit
+    return Rule(
+        kind=RATE,
+        ceiling=ceiling,
+        unit=unit,
+        drain=drain,
+        near=ceiling * 4 // 5,
+        forget_us=forget_us,
+    )
 
 
 def counter(units: int, length_us: int) -> Rule:
     units = min(units, (2**52 - 1) // length_us)
     ceiling = units * length_us
-    return Rule(kind=COUNTER, ceiling=ceiling, unit=length_us, length_us=length_us)
+    near = ceiling * 4 // 5
+    return Rule(kind=COUNTER, ceiling=ceiling, unit=length_us, length_us=length_us, near=near)
 
 
 def window(units: int, length_us: int) -> Rule:
     start_us = NOW_US - NOW_US % length_us
     starts_us = (start_us, start_us + length_us, start_us + 2 * length_us)
-    return Rule(kind=WINDOW, ceiling=units, starts_us=starts_us)
+    return Rule(kind=WINDOW, ceiling=units, starts_us=starts_us, near=units // 2)
 
 
 def log(units: int, length_us: int) -> Rule:
-    return Rule(kind=LOG, ceiling=units, length_us=length_us)
+    return Rule(kind=LOG, ceiling=units, length_us=length_us, near=units)
 
 
 SMALL, LARGE = st.integers(1, 20), st.integers(1, 2**50)
@@ -153,7 +162,7 @@ def assert_equal_steps(url: str, rules: list[Rule], steps: Steps) -> None:
             other = rules[(seq + 1) % len(rules)]
             calls += [Admit((0, 1, max(1, other.units_max // 2)), "x")]
             rules_now = (rule, other)
-            batch = Batch("m", seq, TTL_US, True, now_us, rules_now, ("c",), tuple(calls))
+            batch = Batch("m", seq, TTL_US, True, now_us, rules_now, ("c",), tuple(calls), True)
             assert store.apply(batch) == world.apply(batch)
     finally:
         store.close()

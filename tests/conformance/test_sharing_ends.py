@@ -73,7 +73,7 @@ async def test_nonsense_is_refused_and_disturbs_nobody(name: str) -> None:
             with pytest.raises(InvalidClaim):
                 lease.settle({"calls": units})  # type: ignore[dict-item]
             with pytest.raises(InvalidClaim):
-                await asyncio.to_thread(gate.set_used, "calls", Claim(), units)
+                await asyncio.to_thread(gate.set_used, "calls", Claim(), units)  # type: ignore[arg-type]
         with pytest.raises(InvalidClaim, match="gpus"):
             await asyncio.to_thread(gate.drain, "gpus", Claim())
         assert lease.settle({"calls": 3})
@@ -182,7 +182,7 @@ async def test_the_gate_stays_shut_while_the_store_is_down() -> None:
     def precheck(_claim: Claim) -> Denied | None:
         return Denied("suspended") if shut[0] else None
 
-    limits = [RateLimit("calls", units=9, period_s=9, when_down="open")]
+    limits: list[Limit] = [RateLimit("calls", units=9, period_s=9, when_down="open")]
     gate = gate_on(stores_of(server), limits, precheck=precheck)
     server.down = True
     claim = Claim(take={"calls": 1})

@@ -10,7 +10,6 @@ import pytest
 from tidegate import Capacity, Claim, Gate, Granted, Quota, RateLimit, SlidingWindow
 from tidegate.domain.decision import Decision
 from tidegate.domain.limit import Limit
-from tidegate.errors import InvalidSetting
 from tidegate.facades import near_limits
 from tidegate.facades.near import NOTED_MAX, NearEvents
 from tidegate.facades.near_limits import LOG_EVERY_US, RECENT_MAX, NearLimits
@@ -29,58 +28,6 @@ Event = tuple[str, tuple[str, ...], int]
 def granted(decision: Decision) -> Granted:
     assert isinstance(decision, Granted)
     return decision
-
-
-@pytest.mark.parametrize(
-    ("resource", "first", "then", "left"),
-    [("mails", 7, 1, 2), ("calls", 4, 1, 5), ("tokens", 7, 2, 1)],
-)
-def test_a_take_that_crosses_the_mark_is_told_once(
-    resource: str, first: int, then: int, left: int
-) -> None:
-    heard: list[Event] = []
-    gate = Gate(LIMITS, clock=FakeClock(), on_near=lambda *event: heard.append(event))
-    granted(gate.try_admit(Claim(tenant="a", take={resource: first})))
-    assert heard == []
-    granted(gate.try_admit(Claim(tenant="a", take={resource: then})))
-    granted(gate.try_admit(Claim(tenant="a", take={resource: 1})))
-    granted(gate.try_admit(Claim(tenant="b", take={resource: 1})))
-    assert heard == [(resource, ("a",), left)]
-
-
-def test_a_soft_limit_is_told_at_each_crossing() -> None:
-    heard: list[Event] = []
-    gate = Gate(LIMITS, clock=FakeClock(), on_near=lambda *event: heard.append(event))
-    for _ in range(2):
-        leases = [granted(gate.try_admit(Claim(hold={"seats": 2}))) for _ in range(3)]
-        for lease in leases:
-            lease.release()
-    assert heard == [("seats", (), 6)] * 2
-
-
-def test_a_refusal_is_no_crossing_and_a_voided_grant_was_one() -> None:
-    heard: list[Event] = []
-    gate = Gate(LIMITS, clock=FakeClock(), on_near=lambda *event: heard.append(event))
-    gate.try_admit(Claim(tenant="a", take={"mails": 9}, hold={"seats": 10}))
-    heard.clear()
-    gate.try_admit(Claim(tenant="b", take={"mails": 9}, hold={"seats": 1}))
-    assert heard == []
-
-
-def test_the_listener_may_ask_the_gate_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
-    seen: list[int] = []
-
-    def listener(limit: str, scope: tuple[str, ...], remaining: int) -> None:
-        states = {state.name: state for state in gate.limits(Claim(tenant=scope[0]))}
-        seen.append(states[limit].remaining)
-        granted(gate.try_admit(Claim(tenant=scope[0], take={limit: 1})))
-        raise RuntimeError(f"with {remaining} left")
-
-    gate = Gate(LIMITS, clock=FakeClock(), on_near=listener)
-    granted(gate.try_admit(Claim(tenant="a", take={"mails": 9})))
-    assert seen == [1]
-    assert "the decision stands" in caplog.text
-    assert not isinstance(gate.try_admit(Claim(tenant="a", take={"mails": 1})), Granted)
 
 
 def test_who_waited_is_told_of_too_and_nobody_is_held_up_by_the_listener() -> None:
@@ -122,12 +69,6 @@ def test_events_that_nobody_comes_to_tell_are_bounded() -> None:
         events.note("l", (), number)
     events.tell()
     assert [remaining for _, _, remaining in heard] == list(range(5, NOTED_MAX + 5))
-
-
-def test_a_shared_store_has_no_listeners_yet() -> None:
-    with pytest.raises(InvalidSetting) as caught:
-        Gate(LIMITS, store="redis://localhost", on_near=print)
-    assert caught.value.field == "on_near"
 
 
 def test_a_log_line_comes_once_a_minute_for_a_limit_and_scope(

@@ -40,8 +40,9 @@ class Gate(AdmissionGate):
         sharing: How to behave towards a shared store.
         clock: The time, for tests.
         precheck: Asked before any limit; a `Denied` closes the gate for that claim.
-        on_near: Called with limit, scope and units left when a limit comes near: after the
-            decision, in its thread. It should be quick; what it raises is logged.
+        on_near: Called with limit, scope and units left when a claim of this process brings a limit
+            near: after the decision, in its thread, or for tasks on a shared store in their loop.
+            It should be quick; what it raises is logged.
         waiters_max: Claims that may wait at once; one more is refused at once.
 
     Raises:
@@ -99,15 +100,12 @@ class Gate(AdmissionGate):
 def _shared(
     limits: Iterable[Limit], store: str, sharing: SharingTerms, options: dict[str, Any]
 ) -> SharedGate:
-    if options.pop("on_near", None) is not None:
-        raise InvalidSetting("on_near", "(set)", "none with a store that is shared, as yet")
-    precheck = options.pop("precheck", None)
-    clock = options.pop("clock", None)
+    own = {name: options.pop(name, None) for name in ("precheck", "clock", "on_near")}
     if "waiters_max" in options:
         sharing = replace(sharing, waiters_max=options.pop("waiters_max"))
     policy = Policy(limits, **options)
     local = memory_store(policy).store
-    return shared_gate(policy, stores_of(store), local, sharing, precheck=precheck, clock=clock)
+    return shared_gate(policy, stores_of(store), local, sharing, **own)
 
 
 def memory_store(

@@ -10,6 +10,7 @@ from tidegate.domain.outage import policy_without_store
 from tidegate.domain.policy import Policy
 from tidegate.errors import InvalidSetting
 from tidegate.facades.desk import Precheck
+from tidegate.facades.near import NearEvents, NearListener
 from tidegate.facades.sharing.drivers import Breaker
 from tidegate.facades.sharing.gate import SharedGate
 from tidegate.facades.sharing.members import Members
@@ -61,6 +62,7 @@ def shared_gate(
     *,
     precheck: Precheck | None = None,
     clock: Clock | None = None,
+    on_near: NearListener | None = None,
 ) -> SharedGate:
     """Return a gate over stores that several processes share.
 
@@ -71,6 +73,7 @@ def shared_gate(
         terms: How to behave towards the store.
         precheck: Asked before any limit.
         clock: The store's time, for conformance suites, which then move it themselves.
+        on_near: Called when a claim of this process brings a limit near.
     """
     from tidegate.adapters.system.clock import SystemClock
 
@@ -86,6 +89,7 @@ def shared_gate(
             name=lambda: secrets.token_urlsafe(9).replace("-", "_"),
             ttl_us=round(terms.member_ttl_s * 1e6),
             fixed_now_us=None if clock is None else clock.now_us,
+            near=None if on_near is None else NearEvents(on_near),
         )
 
     local.bind(without(policy))

@@ -156,7 +156,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `seq` grows by one with each batch; 0 is but a sign of life, of a member whose batches may be
     under way, and is not remembered. `hello` makes the member known; without it an unknown
-    member is told that it was lost. `now_us` 0 is the store's own clock.
+    member is told that it was lost. `now_us` 0 is the store's own clock. `watch` asks which limits
+    come near.
     """
 
     member: str
@@ -167,6 +168,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rules: tuple[Rule, ...]
     cells: tuple[str, ...]
     calls: tuple[Call, ...]
+    watch: bool = False
 
     def named(self, held: tuple[int, ...]) -> dict[str, int]:
         """Return units by the names of their cells, from cell, units, cell, units, ..."""
@@ -181,11 +183,12 @@ class Yes(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """Granted under this fencing token.
 
     `costs` are the units added row by row, if a shadow or a cohort made them differ from those
-    that were asked for.
+    that were asked for, or if a limit came `near`: its row and the units left, row, units, ...
     """
 
     token: int
     costs: tuple[int, ...] = ()
+    near: tuple[int, ...] = ()
 
 
 class Again(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):

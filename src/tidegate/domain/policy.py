@@ -268,8 +268,7 @@ class Policy:
         """Resolve `units` that one limit is to have used, whether or not it could grant them.
 
         Raises:
-            InvalidClaim: there is no such limit, or it is a capacity, which its leases use; the
-                claim does not say its scope; no integer from 0 to 2**53.
+            InvalidClaim: no such limit, or a capacity, which leases use; no scope; bad units.
         """
         if name not in self._by_name or isinstance(self._by_name[name], Capacity):
             timed = [limit.name for limit in self.limits if not isinstance(limit, Capacity)]
@@ -299,9 +298,3 @@ class Policy:
             isinstance(claim.id, str) and 1 <= len(claim.id) <= ID_LENGTH_MAX
         ):
             raise InvalidClaim("id", claim.id, f"1..{ID_LENGTH_MAX} characters")
-
-
-def taken_quotas(policy: Policy, claim: Claim) -> dict[str, int]:
-    """Return the quota resources a claim takes, for the ledger that rebuilds them."""
-    quotas = {limit.resource for limit in policy.limits if isinstance(limit, Quota)}
-    return {name: units for name, units in claim.take.items() if name in quotas}

@@ -40,6 +40,7 @@ from tidegate.domain.batch import (
     Yes,
     flat,
 )
+from tidegate.domain.near import near_rows
 from tidegate.domain.rule import STOCK
 from tidegate.domain.tally import Tally
 from tidegate.domain.world import DEDUP_US, KnownId, Member, Place, Queue, World, behind
@@ -123,7 +124,9 @@ class _Step:
             return Again(known.token, known.member, known.expires_us, known.ended)
         held = None if self.world.queues else self._tally.add(call)
         if held is not None:
-            return Yes(self._granted(call, held))
+            near = self._tally.near(call) if self.batch.watch else ()
+            token = self._granted(call, held)
+            return Yes(token, call.rows[2::3], near) if near else Yes(token)
         self._tally.leave(call)
         return self._decide(call)
 
@@ -140,10 +143,12 @@ class _Step:
             # What is kept for others was counted, but nobody has taken it.
             pairs = zip(rows, verdict.costs, strict=True)
             levels = [risen(r.rule, aged(r.rule, r.level, self.now_us), cost) for r, cost in pairs]
-        token = self._granted(call, self._take(call, rows, verdict.costs, levels))
-        if verdict.costs == list(call.rows[2::3]):
+        costs, watch = verdict.costs, self.batch.watch
+        near = near_rows(rows, costs, levels, self.now_us) if watch else ()
+        token = self._granted(call, self._take(call, rows, costs, levels))
+        if not near and costs == list(call.rows[2::3]):
             return Yes(token)
-        return Yes(token, tuple(verdict.costs))
+        return Yes(token, tuple(costs), near)
 
     def _granted(self, call: Admit, held: dict[str, int]) -> int:
         """Note a grant; return its token."""

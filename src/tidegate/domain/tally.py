@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tidegate.domain.admission import EMPTY, Level, aged
 from tidegate.domain.batch import Admit, Batch
+from tidegate.domain.near import is_crossed
 from tidegate.domain.rule import RATE, STOCK, WINDOW, Rule
 from tidegate.domain.world import World
 
@@ -65,6 +66,19 @@ class Tally:
             if slot.holds:
                 holds = True
         return self._hold(call) if holds else {}
+
+    def near(self, call: Admit) -> tuple[int, ...]:
+        """Return which rows of the claim just granted brought their limit near, and what is left.
+
+        Returns:
+            Row, units left, row, units left, ...
+        """
+        near: list[int] = []
+        for index, (cell, cost) in enumerate(zip(call.rows[::3], call.rows[2::3], strict=True)):
+            slot = self._slots[cell]
+            if is_crossed(slot.rule, slot.amount - cost * slot.unit, slot.amount):
+                near += (index, (slot.ceiling - slot.amount) // slot.unit)
+        return tuple(near)
 
     def leave(self, call: Admit) -> None:
         """Leave the cells of a claim to others, and tell the world of them."""

@@ -9,6 +9,7 @@ from tidegate.domain.ask import Cell
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, Granted
 from tidegate.domain.lease import Lease
+from tidegate.domain.limit import Quota
 from tidegate.domain.policy import Policy
 from tidegate.ports.admission_store import AdmissionInspect, AdmissionStore
 from tidegate.ports.clock import Clock
@@ -99,3 +100,9 @@ class Desk:
 
 def _nobody(_: Lease, __: list[str]) -> None:
     """Nobody waits."""
+
+
+def taken_quotas(policy: Policy, claim: Claim) -> dict[str, int]:
+    """Return the quota resources a claim takes, for the ledger that rebuilds them."""
+    quotas = {limit.resource for limit in policy.limits if isinstance(limit, Quota)}
+    return {name: units for name, units in claim.take.items() if name in quotas}

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Decision, Denied, LimitState
 from tidegate.domain.lease import LEASE_S, Lease, LeaseRecord, Outcome, lease_us_of
-from tidegate.domain.policy import Policy, taken_quotas
+from tidegate.domain.policy import Policy
 from tidegate.errors import LeaseLost, LeaseUnknown
-from tidegate.facades.desk import Desk, Precheck, Stopwatch
+from tidegate.facades.desk import Desk, Precheck, Stopwatch, taken_quotas
 from tidegate.facades.guards import Guards
 from tidegate.facades.holding import Renewals
 from tidegate.facades.limiter import Limiters

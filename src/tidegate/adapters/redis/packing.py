@@ -43,7 +43,9 @@ def pack_batch(batch: Batch) -> tuple[bytes, bytes]:
     rules = [word for rule in batch.rules for word in _rule(rule)]
     calls = (rules, batch.cells, packing.words, packing.plain)
     lists = (tuple(packing.ids), tuple(packing.given))
-    return b"".join(map(_encode, (*head, *calls, *lists))), _encode(packing.people)
+    # Left out where nobody listens, so that then nothing is unpacked or looked at for it.
+    marks = ([rule.near for rule in batch.rules],) if batch.watch else ()
+    return b"".join(map(_encode, (*head, *calls, *lists, *marks))), _encode(packing.people)
 
 
 def _rule(rule: Rule) -> tuple[int, ...]:

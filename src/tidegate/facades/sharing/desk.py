@@ -15,9 +15,9 @@ from tidegate.domain.ask import Ask
 from tidegate.domain.claim import Claim
 from tidegate.domain.decision import Denied, LimitState
 from tidegate.domain.lease import LEASE_S, Lease, LeaseRecord, Outcome, lease_us_of
-from tidegate.domain.policy import Policy, taken_quotas
+from tidegate.domain.policy import Policy
 from tidegate.errors import LeaseLost, LeaseUnknown, StoreUnavailable, TidegateError
-from tidegate.facades.desk import Precheck
+from tidegate.facades.desk import Precheck, taken_quotas
 from tidegate.facades.sharing.adopting import adopt
 from tidegate.facades.sharing.member import Member
 from tidegate.facades.sharing.members import Members

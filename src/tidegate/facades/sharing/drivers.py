@@ -127,9 +127,13 @@ class AsyncDriver:
                 if self._session.waiting:
                     # The next batch leaves at the end of the next turn; what this one's answers
                     # bring about is done after that, while the store is at work.
-                    self._loop.call_soon(self._loop.call_soon, self._session.tell)
+                    self._loop.call_soon(self._loop.call_soon, self._tell)
                 else:
-                    self._session.tell()
+                    self._tell()
+
+    def _tell(self) -> None:
+        self._session.tell()
+        self._session.tell_near()
 
     def _next(self) -> Batch | None:
         """Return what to carry: while the store is down, at least a question whether it is back."""
@@ -155,21 +159,22 @@ class SyncDriver:
         """Leave it to whoever waits for an answer, or to the pulse."""
 
     def carry(self, done: Callable[[], bool]) -> None:
-        """Carry until there is nothing left to carry, or `done`."""
+        """Carry until there is nothing left to carry, or `done`; then tell what came near."""
         while self._session.has_work and not done():
             if self._carrier == threading.get_ident():
                 # What an answer brings about travels after it.
                 return
             # Whoever has it may be waiting for a store that does not answer.
             if not self._wire.acquire(timeout=TICK_S):
-                return
+                break
             self._carrier = threading.get_ident()
             try:
                 if not done() and not self._carry_once():
-                    return
+                    break
             finally:
                 self._carrier = 0
                 self._wire.release()
+        self._session.tell_near()
 
     def carry_next(self) -> None:
         """Carry the next batch, which has what was asked last unless there is a crowd.
@@ -187,9 +192,13 @@ class SyncDriver:
         finally:
             self._carrier = 0
             self._wire.release()
+        self._session.tell_near()
 
     def pulse(self) -> None:
-        """Carry one batch, unless somebody else is at it."""
+        """Carry one batch, unless somebody else is at it.
+
+        Who is waiting for its answers tells which limits are near: a listener may take its time.
+        """
         if not self._wire.acquire(blocking=False):
             return
         self._carrier = threading.get_ident()

@@ -86,6 +86,7 @@ class Member:
             self.driver.carry(answered.is_set)
             # Another thread may be telling it at this moment.
             answered.wait(TICK_S)
+        self.session.tell_near()
 
     def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
         """Call `lost` when the lease is lost; at once if it is already."""

@@ -245,6 +245,7 @@ class Question(msgspec.Struct, eq=False, gc=False):
         if answer.costs:
             self._count_shadows(self.ask, answer.costs)
             held = held_by(self.ask, answer.costs) if held else ()
+            self._note_near(answer.near)
         clerk.granted += 1
         lease = Granted(answer.token, claim, clerk, now_us, terms.lease_us, terms.holder, held)
         if self.plan.cohort:
@@ -257,6 +258,13 @@ class Question(msgspec.Struct, eq=False, gc=False):
         for cell, (_, cost, via), got in zip(ask.cells, ask.rows, costs, strict=True):
             if via < 0 and got < cost:
                 self.clerk.shadowed[cell.limit] += 1
+
+    def _note_near(self, near: Sequence[int]) -> None:
+        events = self.clerk.session.near
+        if events is not None:
+            for row, left in zip(near[::2], near[1::2], strict=True):
+                cell = self.ask.cells[row]
+                events.note(cell.limit, cell.scope, left)
 
     def _repeated(self, answer: Again) -> Granted:
         session = self.clerk.session

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from tidegate.domain.batch import APPLIED, LOST, Batch, Call, Reply
 from tidegate.errors import StoreUnavailable, TidegateError
+from tidegate.facades.near import NearEvents
 from tidegate.facades.sharing.holdings import Holdings
 from tidegate.facades.sharing.outbox import Asked, Naming, fail, ignored, known_error
 
@@ -33,6 +34,7 @@ class Session:
         name: Makes a fresh name for the member, at the start and whenever it was lost.
         ttl_us: How long the store waits for a sign of life.
         fixed_now_us: The store's time, for conformance suites; otherwise the store has its own.
+        near: Where limits that come near are noted, if somebody listens.
 
     `applied_us` is the store's time at which it applied the last batch that was answered.
     """
@@ -44,10 +46,11 @@ class Session:
         name: Callable[[], str],
         ttl_us: int,
         fixed_now_us: Callable[[], int] | None = None,
+        near: NearEvents | None = None,
     ) -> None:
         self._elapsed_us = self.elapsed_us = elapsed_us
         self._name, self.ttl_us = name, ttl_us
-        self._fixed_now_us = fixed_now_us
+        self._fixed_now_us, self.near = fixed_now_us, near
         self.member = name()
         self.holdings = Holdings()
         self.woken: Callable[[], None] = lambda: None
@@ -155,6 +158,7 @@ class Session:
                 tuple(naming.rules),
                 tuple(naming.cells),
                 tuple(calls),
+                self.near is not None,
             )
             self._under_way = (batch, requests)
             self._sent_us = self._elapsed_us()
@@ -202,6 +206,11 @@ class Session:
                         fail(request, known_error(error))
             if self.member in reply.woken:
                 self.woken()
+
+    def tell_near(self) -> None:
+        """Tell which limits came near by what was answered; where no lock is held."""
+        if self.near is not None:
+            self.near.tell()
 
     def _try_again(self, reply: Reply, requests: list[Asked]) -> None:
         """Send what was not applied again: under a new name, or by the calendar of the store."""

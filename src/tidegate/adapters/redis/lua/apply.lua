@@ -15,6 +15,26 @@ if size > 0 and #given > 0 then
   for index = 1, #given do H[given[index]] = tonumber(found[index] or '0') end
 end
 
+-- Return which rows of a claim bring their limit near, each with the units left; nil if none does.
+local function near_rows(first, last)
+  local near
+  for at = first, last, 3 do
+    local c, cost = calls[at], calls[at + 2]
+    local left = cost > 0 and near_with(c, R[c], cost)
+    if left then
+      near = near or {}
+      near[#near + 1], near[#near + 2] = (at - first) / 3, left
+    end
+  end
+  return near
+end
+
+local function costs_of(first, last)
+  local costs = {}
+  for at = first, last, 3 do costs[#costs + 1] = calls[at + 2] end
+  return costs
+end
+
 while i <= size do
   local op, answer = calls[i], DONE
   if op == 1 and not queued then
@@ -39,6 +59,8 @@ while i <= size do
       end
     end
     if not refused then
+      local near
+      if marks then near = near_rows(i + 2, last) end
       for at = i + 2, last, 3 do
         local c, cost = calls[at], calls[at + 2]
         if cost > 0 then
@@ -48,7 +70,9 @@ while i <= size do
         end
       end
       token = (token > now and token or now) + 1
-      answer, i = {1, token}, last + 1
+      answer = {1, token}
+      if near then answer[3], answer[4] = costs_of(i + 2, last), near end
+      i = last + 1
     elseif refused >= 0 then
       answer, i = {3, refused, room, longest}, last + 1
     else

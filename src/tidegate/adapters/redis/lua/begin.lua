@@ -3,7 +3,8 @@
 --
 -- KEYS[1]  what the names of all keys begin with; its hash tag puts them into one slot
 -- ARGV[1]  MessagePack: member, seq, ttl_us, hello, now_us, rules (flat), cells, calls (flat),
---          whether they are claims and returns alone, claim ids, and the cells that are given back
+--          whether they are claims and returns alone, claim ids, the cells that are given back, and
+--          where somebody listens, from which level on each rule is near
 -- ARGV[2]  MessagePack: tenant, weight, priority of each Admit; read only where somebody waits
 --
 -- Numbers are doubles, and exact below 2^53. `..` and tostring print only 14 digits of them, so
@@ -14,7 +15,7 @@ local APPLIED, LOST, STALE = 0, 1, 2
 local P = KEYS[1]
 local META, MEMBERS, QUEUES = P .. 'meta', P .. 'members', P .. 'queues'
 local CELLS = P .. 'cells'
-local member, seq, ttl_us, hello, now, rule_words, names, calls, plain, ids, given =
+local member, seq, ttl_us, hello, now, rule_words, names, calls, plain, ids, given, marks =
   unpack_all(ARGV[1])
 local OWN = P .. 'h:' .. member
 
@@ -69,12 +70,13 @@ for first = 1, #ids, WORDS_MAX do
   for index = 1, #found do id_values[first + index - 1] = found[index] end
 end
 
--- A rule is kind, ceiling, unit, drain, three window starts, length, kept, shadow. The first one
--- has the number 0, too.
+-- A rule is kind, ceiling, unit, drain, three window starts, length, kept, shadow, and its mark, if
+-- it has one. The first one has the number 0, too.
 local rules, stale = {}, false
 for index = 1, #rule_words, 10 do
   local rule = {unpack(rule_words, index, index + 9)}
   rules[(index - 1) / 10] = rule
+  if marks then rule[11] = marks[(index + 9) / 10] end
   if rule[1] == WINDOW and (now < rule[5] or now >= rule[7]) then stale = true end
   if rule[10] then plain = false end
 end

@@ -83,12 +83,14 @@ local function admit(first, count, short, x, digest, lease_us, ticket)
   local tenant, weight, priority = person()
   local refused = refusal(rows, tenant, priority, ticket)
   if refused then return refused, beyond end
-  local held, costs, differ = {}, {}, false
+  local held, costs, differ, near = {}, {}, false, {}
   for index = 1, count do
     local row = rows[index]
     local c, rule, cost = row.c, row.rule, row.cost
     costs[index], differ = cost, differ or cost ~= row.asked
     if row.via < 0 and cost > 0 then
+      local left = rule[11] and near_with(c, rule, cost)
+      if left then near[#near + 1], near[#near + 2], differ = index - 1, left, true end
       V[c], D[c] = V[c] + cost * rule[3], rule
       if rule[1] == STOCK then
         HD[c], Z[c] = (HD[c] or 0) + cost, W[c] or now
@@ -99,7 +101,7 @@ local function admit(first, count, short, x, digest, lease_us, ticket)
   end
   token = (token > now and token or now) + 1
   if x > 0 then put_id(x, digest, token, lease_us, held) end
-  return {1, token, differ and costs or nil}, beyond
+  return {1, token, differ and costs or nil, near[1] and near}, beyond
 end
 
 -- Take back what dead members held, and forget their tickets.

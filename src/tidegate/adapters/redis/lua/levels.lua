@@ -128,6 +128,13 @@ local function room_of(rule, level)
   return level < rule[2] and quotient(rule[2] - level, rule[3]) or 0
 end
 
+-- Return the units left if a claim that adds `cost` brings the limit near; nil if it does not.
+local function near_with(c, rule, cost)
+  local level, mark = V[c], rule[11]
+  local after = level + cost * rule[3]
+  if level < mark and after >= mark then return room_of(rule, after) end
+end
+
 local function log_wait(c, rule, over)
   log_taken(c)
   local log = Z[c]
