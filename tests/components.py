@@ -57,6 +57,18 @@ def _cgroup_v2() -> bool:
     return True
 
 
+def _cgroup_v1() -> bool:
+    """Whether groups can be made where version 1 keeps memory, CPU time and CPUs."""
+    for controller in ("memory", "cpu", "cpuset"):
+        probe = Path(f"/sys/fs/cgroup/{controller}/tidegate-probe-{os.getpid()}")
+        try:
+            probe.mkdir()
+            probe.rmdir()
+        except OSError:
+            return False
+    return True
+
+
 def _gateway(name: str) -> bool:
     return places.binary(name) is not None
 
@@ -123,6 +135,7 @@ def _gpu() -> bool:
 
 PROBES: dict[str, Callable[[], bool]] = {
     "caddy": partial(_gateway, "caddy"),
+    "cgroup_v1": _cgroup_v1,
     "cgroup_v2": _cgroup_v2,
     "chromium": _chromium,
     "curl": _curl,
