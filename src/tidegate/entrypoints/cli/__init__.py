@@ -20,6 +20,7 @@ COMMANDS = {
     "admin-key": ("tidegate.entrypoints.cli.admin_key", "admin_key"),
     "limits": ("tidegate.entrypoints.cli.limits", "limits"),
     "replay": ("tidegate.entrypoints.cli.replay", "replay"),
+    "doctor": ("tidegate.entrypoints.cli.doctor", "doctor"),
 }
 SUMMARIES = {
     "serve": "Serve render, extract, PDF and claims over HTTP.",
@@ -27,6 +28,7 @@ SUMMARIES = {
     "admin-key": "Show where the admin key is, or replace it.",
     "limits": "Look at limits of a running service, and correct them.",
     "replay": "Tell who would have been refused under another policy.",
+    "doctor": "Tell what this machine has, and what it can enforce.",
 }
 
 
