@@ -71,6 +71,16 @@ def test_events_that_nobody_comes_to_tell_are_bounded() -> None:
     assert [remaining for _, _, remaining in heard] == list(range(5, NOTED_MAX + 5))
 
 
+def test_a_cohort_is_not_taken_for_a_tenant_of_its_name() -> None:
+    limits = [Quota("tokens", units=10, period="day", per=("cohort",))]
+    clock = FakeClock()
+    near = NearLimits(clock.now_us)
+    gate = Gate(limits, clock=clock, cohorts={"gold": ["gold", "a"]}, on_near=near.heard)
+    granted(gate.try_admit(Claim(tenant="a", take={"tokens": 9})))
+    assert near.counted == {"tokens": 1}
+    assert near.usage(gate) == {}
+
+
 def test_a_log_line_comes_once_a_minute_for_a_limit_and_scope(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
