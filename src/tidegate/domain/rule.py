@@ -106,7 +106,7 @@ def _quota(limit: Quota, now_us: int) -> Rule:
 
 def _capacity(limit: Capacity) -> Rule:
     effective = limit.effective
-    near = limit.soft or effective * limit.near_percent // 100
+    near = limit.soft or -(-effective * limit.near_percent // 100)
     if limit.partitions:
         return Rule(kind=STOCK, ceiling=effective, near=near, kept=0, shadow=limit.shadow)
     if not limit.is_shared:
@@ -117,5 +117,5 @@ def _capacity(limit: Capacity) -> Rule:
 
 
 def _rule(limit: Limit, *, ceiling: int, **numbers: object) -> Rule:
-    near = ceiling * limit.near_percent // 100
+    near = -(-ceiling * limit.near_percent // 100)
     return Rule(ceiling=ceiling, near=near, shadow=limit.shadow, **numbers)  # type: ignore[arg-type]

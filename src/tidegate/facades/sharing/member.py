@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,8 +76,8 @@ class Member:
                 self.clerk.leasing.tick()
 
     def carry(self) -> None:
-        """Carry what was asked just now, where callers do that themselves."""
-        if isinstance(self.driver, SyncDriver):
+        """Carry what was asked just now, where callers do that themselves and block no loop."""
+        if isinstance(self.driver, SyncDriver) and not _runs_a_loop():
             self.driver.carry_next()
 
     def carry_until(self, answered: threading.Event) -> None:
@@ -110,6 +111,15 @@ class Member:
             self.clerk.expired.clear()
         self.carry()
         return expired
+
+
+def _runs_a_loop() -> bool:
+    """Whether an event loop runs in this thread: then the pulse carries."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _leave_it() -> None:
