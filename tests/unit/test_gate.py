@@ -211,3 +211,28 @@ def test_a_lease_of_an_earlier_process_ends_by_its_grant_and_settles_in_its_wind
     assert gate.settle_lease("old", {"tokens": 0})
     # What was taken in an earlier minute does not come back in this one.
     assert {state.name: state.remaining for state in gate.limits(claim)}["tokens"] == 2
+
+
+async def test_who_waits_for_many_leases_hears_of_the_first_that_expires() -> None:
+    gate = Gate([Capacity("seats", units=200)])
+    for _ in range(200):
+        assert isinstance(gate.try_admit(Claim(hold={"seats": 1}), lease_s=0.3), Granted)
+    async with gate.hold(Claim(hold={"seats": 1}), timeout_s=30):
+        pass
+    await gate.aclose()
+
+
+@pytest.mark.parametrize("units", [True, 1.0, "1", -1, None])
+def test_what_was_used_is_an_integer(gate: Gate, units: object) -> None:
+    lease = gate.try_admit(Claim(tenant="a", take={"requests": 3}))
+    assert isinstance(lease, Granted)
+    with pytest.raises(InvalidClaim, match=r"actual\.requests"):
+        lease.settle({"requests": units})  # type: ignore[dict-item]
+    assert lease.settle({"requests": 1})
+
+
+@pytest.mark.parametrize("priority", [-1, 1001, 2**70, True, None])
+def test_priorities_have_a_range(gate: Gate, priority: int) -> None:
+    claim = Claim(tenant="a", take={"requests": 1}, priority=priority)
+    with pytest.raises(InvalidClaim, match="priority"):
+        gate.explain(claim)

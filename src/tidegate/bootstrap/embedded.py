@@ -96,6 +96,10 @@ class Gate(AdmissionGate):
             near=near,
         )
 
+    async def aclose(self) -> None:
+        """Do what `close` does, so that a gate is closed alike whatever its store is."""
+        self.close()
+
 
 def _shared(
     limits: Iterable[Limit], store: str, sharing: SharingTerms, options: dict[str, Any]
