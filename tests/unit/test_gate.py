@@ -236,3 +236,10 @@ def test_priorities_have_a_range(gate: Gate, priority: int) -> None:
     claim = Claim(tenant="a", take={"requests": 1}, priority=priority)
     with pytest.raises(InvalidClaim, match="priority"):
         gate.explain(claim)
+
+
+@pytest.mark.parametrize("tenant", ["", None, 5, b"a", "t" * 1_001])
+@pytest.mark.parametrize("claim_id", [None, "x"])
+def test_tenants_are_texts(gate: Gate, tenant: str, claim_id: str | None) -> None:
+    with pytest.raises(InvalidClaim, match="tenant"):
+        gate.try_admit(Claim(tenant=tenant, take={"requests": 1}, id=claim_id))

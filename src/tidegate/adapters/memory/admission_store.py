@@ -206,7 +206,9 @@ class MemoryAdmissionStore(MemoryRates):
 
         A rate is empty at the same moment again, also where that lies in the past.
         """
-        table, tenant, take, hold = self._done, claim.tenant, claim.take, claim.hold
+        # What is undone may be a claim of anything.
+        asked: Any = claim
+        table, tenant, take, hold = self._done, asked.tenant, asked.take, asked.hold
         while table is not None:
             pick = table.pick
             key: object = tenant if table.by_tenant else "" if pick is None else pick(claim)
