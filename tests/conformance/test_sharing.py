@@ -68,7 +68,7 @@ async def test_who_waits_is_woken_by_another_process(stores: SharedStores) -> No
 
 
 async def test_what_a_dead_process_held_comes_back(stores: SharedStores) -> None:
-    dead, mine = gate_on(stores, LIMITS, member_ttl_s=0.6), gate_on(stores, LIMITS)
+    dead, mine = gate_on(stores, LIMITS, member_ttl_s=2.0), gate_on(stores, LIMITS)
     granted(await dead.admit(GPU))
     waiting = [asyncio.create_task(_once(dead, GPU)), asyncio.create_task(_once(mine, GPU))]
     await _until(lambda: dead.queue_depth == mine.queue_depth == 1)
