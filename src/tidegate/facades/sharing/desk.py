@@ -19,6 +19,7 @@ from tidegate.domain.policy import Policy
 from tidegate.errors import LeaseLost, LeaseUnknown, StoreUnavailable, TidegateError
 from tidegate.facades.desk import Precheck, taken_quotas
 from tidegate.facades.sharing.adopting import adopt
+from tidegate.facades.sharing.drivers import SyncDriver
 from tidegate.facades.sharing.member import Member
 from tidegate.facades.sharing.members import Members
 from tidegate.facades.sharing.operators import look, write
@@ -160,14 +161,15 @@ class SharedDesk:
 def blocking(member: Member, ask: Callable[[Callable[[Any], None]], None]) -> Any:
     """Ask, carry until it is answered, and return the answer or raise it."""
     heard: list[Any] = []
-    answered = threading.Event()
+    poked = threading.Event()
 
     def hear(answer: Any) -> None:
         heard.append(answer)
-        answered.set()
+        poked.set()
 
     ask(hear)
-    member.carry_until(answered)
+    assert isinstance(member.driver, SyncDriver)
+    member.driver.carry_until(lambda: bool(heard), poked)
     if isinstance(heard[0], TidegateError):
         raise heard[0]
     return heard[0]

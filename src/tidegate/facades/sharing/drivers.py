@@ -154,36 +154,56 @@ class SyncDriver:
         self._wire = threading.Lock()
         self._carrier = 0
         self._connected = False
+        self._standing: dict[threading.Event, None] = {}
 
     def kick(self) -> None:
         """Leave it to whoever waits for an answer, or to the pulse."""
 
-    def carry(self, done: Callable[[], bool]) -> None:
-        """Carry until there is nothing left to carry, or `done`; then tell what came near."""
-        while self._session.has_work and not done():
-            if self._carrier == threading.get_ident():
-                # What an answer brings about travels after it.
-                return
-            # Whoever has it may be waiting for a store that does not answer.
-            if not self._wire.acquire(timeout=TICK_S):
-                break
-            self._carrier = threading.get_ident()
-            try:
-                if not done() and not self._carry_once():
-                    break
-            finally:
-                self._carrier = 0
-                self._wire.release()
+    def carry_until(self, heard: Callable[[], bool], poked: threading.Event) -> None:
+        """Carry, or let others carry, until an answer was `heard`; then tell what came near.
+
+        Who finds the wire taken waits for its answer, and not for the wire: whoever leaves the wire
+        with work left pokes one of those who wait, to go on.
+
+        Args:
+            heard: Whether the answer is there. It comes even if the store does not.
+            poked: Set with the answer, too.
+        """
+        while not heard():
+            if self._session.has_work and self._wire.acquire(blocking=False):
+                if self._carry_while(lambda: not heard()):
+                    continue
+            else:
+                self._standing[poked] = None
+            poked.wait(TICK_S)
+            poked.clear()
+        self._standing.pop(poked, None)
         self._session.tell_near()
 
-    def carry_next(self) -> None:
+    def _carry_while(self, wanted: Callable[[], bool]) -> bool:
+        """Carry one batch after the other; False if the store failed. Leaves the wire."""
+        self._carrier = threading.get_ident()
+        try:
+            while wanted() and self._session.has_work:
+                if not self._carry_once():
+                    return False
+        finally:
+            self._carrier = 0
+            self._wire.release()
+        if self._session.has_work and self._standing:
+            with suppress(KeyError):
+                self._standing.popitem()[0].set()
+        return True
+
+    def carry_next(self, *, wait_s: float) -> None:
         """Carry the next batch, which has what was asked last unless there is a crowd.
 
-        Not while the store is down: then it is the pulse's to try it.
+        Not while the store is down: then it is the pulse's to try it. Whoever has the wire is
+        waited for at most for `wait_s`; then the next batch is its, or the pulse's.
         """
         if self.breaker.down or self._carrier == threading.get_ident():
             return
-        if not self._wire.acquire(timeout=TICK_S):
+        if not self._wire.acquire(timeout=wait_s):
             return
         self._carrier = threading.get_ident()
         try:
@@ -235,7 +255,9 @@ class SyncDriver:
     def close(self, clerk: Clerk) -> None:
         """Give back everything, as far as the store can be told, and let go of it."""
         clerk.give_up_all()
-        self.carry(lambda: self.breaker.down)
+        with self._wire:
+            while self._session.has_work and self._carry_once():
+                pass
         self._session.given_up(StoreUnavailable("the gate was closed"))
         with self._wire:
             self._store.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -37,7 +36,7 @@ class Member:
     def be_carried_by(self, driver: AsyncDriver | SyncDriver) -> None:
         """Let a driver carry from now on."""
         self.driver = driver
-        flush = self.carry if isinstance(driver, SyncDriver) else _leave_it
+        flush = self.flush if isinstance(driver, SyncDriver) else _leave_it
         self.clerk.be_carried(driver.kick, flush)
 
     @property
@@ -78,16 +77,12 @@ class Member:
     def carry(self) -> None:
         """Carry what was asked just now, where callers do that themselves and block no loop."""
         if isinstance(self.driver, SyncDriver) and not _runs_a_loop():
-            self.driver.carry_next()
+            self.driver.carry_next(wait_s=TICK_S)
 
-    def carry_until(self, answered: threading.Event) -> None:
-        """Carry until an answer is there; it comes even if the store does not."""
-        assert isinstance(self.driver, SyncDriver)
-        while not answered.is_set():
-            self.driver.carry(answered.is_set)
-            # Another thread may be telling it at this moment.
-            answered.wait(TICK_S)
-        self.session.tell_near()
+    def flush(self) -> None:
+        """Do what `carry` does for those who need no answer: they wait for nobody."""
+        if isinstance(self.driver, SyncDriver) and not _runs_a_loop():
+            self.driver.carry_next(wait_s=0)
 
     def watch(self, lease: Lease, lost: Callable[[], object]) -> None:
         """Call `lost` when the lease is lost; at once if it is already."""
