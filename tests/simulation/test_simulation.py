@@ -22,7 +22,7 @@ POLICY = Policy(
     weights={"c": 3},
 )
 BAD = Faults(lost_requests=15, lost_replies=15, pauses=2, crashes=1, clock_jumps=2)
-SEEDS = [*range(12), secrets.randbelow(10**9)]
+SEEDS = [*range(12), 7329, 7555, 7760, secrets.randbelow(10**9)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -119,7 +119,8 @@ class Lanes:
         """Answer everybody who waits: the store cannot be had, or the gate is closed."""
         with self._clerk.session.lock:
             for lane in list(self._lanes.values()):
-                for waiting in list(lane.waiting):
+                all_of_it, lane.waiting = lane.waiting, []
+                for waiting in all_of_it:
                     waiting.lane = None
                     self._answer(waiting, answer)
                 if lane.ticket:
@@ -168,7 +169,8 @@ class Lanes:
             if asked is not None:
                 asked.asking = False
             lane = waiting.lane
-            if waiting.gone:
+            if waiting.gone or waiting.answer is not None:
+                # Gone, or told meanwhile that the store cannot be had.
                 if isinstance(answer, Granted) and not answer.repeated:
                     self._clerk.void(answer)
                 if asked is not None:
